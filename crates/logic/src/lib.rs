@@ -1,0 +1,5 @@
+//! Conduit's words and decisions: what things are called, and what is decided about them. It has no socket, no task, no
+//! clock and no environment; time and randomness are arguments. Everything here can be tested without running anything.
+
+pub mod words;
+pub mod ports;
