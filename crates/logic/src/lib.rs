@@ -3,3 +3,9 @@
 
 pub mod words;
 pub mod ports;
+pub mod balance;
+pub mod breaker;
+pub mod classify;
+pub mod detect;
+pub mod framing;
+pub mod hello;

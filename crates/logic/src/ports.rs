@@ -28,13 +28,37 @@ pub const CONTROLLER_ADMIN: u16 = 8091;
 
 /// Every port on which something of Conduit's listens.
 pub const PORTS: [Port; 7] = [
-    Port { port: PROXY_OUTBOUND, process: "conduit-proxy", purpose: "outbound: redirected connections of the pod's application" },
-    Port { port: PROXY_INBOUND, process: "conduit-proxy", purpose: "inbound: redirected connections to the pod's application" },
-    Port { port: PROXY_CONTROL, process: "conduit-proxy", purpose: "tap and inspection, over mutual TLS, for the controller only" },
+    Port {
+        port: PROXY_OUTBOUND,
+        process: "conduit-proxy",
+        purpose: "outbound: redirected connections of the pod's application",
+    },
+    Port {
+        port: PROXY_INBOUND,
+        process: "conduit-proxy",
+        purpose: "inbound: redirected connections to the pod's application",
+    },
+    Port {
+        port: PROXY_CONTROL,
+        process: "conduit-proxy",
+        purpose: "tap and inspection, over mutual TLS, for the controller only",
+    },
     Port { port: PROXY_ADMIN, process: "conduit-proxy", purpose: "/live, /ready, /metrics, /log-level" },
-    Port { port: HBONE, process: "conduit-proxy", purpose: "HTTP/2 CONNECT tunnels (HBONE) for opaque TCP; redirected to 4143" },
-    Port { port: CONTROLLER_GRPC, process: "conduit-controller", purpose: "identity, discovery and metrics, over TLS, for proxies" },
-    Port { port: CONTROLLER_ADMIN, process: "conduit-controller", purpose: "/live, /ready, /metrics, /log-level" },
+    Port {
+        port: HBONE,
+        process: "conduit-proxy",
+        purpose: "HTTP/2 CONNECT tunnels (HBONE) for opaque TCP; redirected to 4143",
+    },
+    Port {
+        port: CONTROLLER_GRPC,
+        process: "conduit-controller",
+        purpose: "identity, discovery and metrics, over TLS, for proxies",
+    },
+    Port {
+        port: CONTROLLER_ADMIN,
+        process: "conduit-controller",
+        purpose: "/live, /ready, /metrics, /log-level",
+    },
 ];
 
 /// The user that the proxy runs as; its connections are not redirected.

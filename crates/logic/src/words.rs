@@ -161,7 +161,9 @@ pub struct Identity(Arc<str>);
 
 /// Why a text is not a workload identity.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{text}` is not a workload identity: {reason} (expected spiffe://<trust-domain>/ns/<namespace>/sa/<service-account>)")]
+#[error(
+    "`{text}` is not a workload identity: {reason} (expected spiffe://<trust-domain>/ns/<namespace>/sa/<service-account>)"
+)]
 pub struct InvalidIdentity {
     text: String,
     reason: &'static str,
@@ -185,19 +187,24 @@ impl Identity {
         if text.len() > IDENTITY_BYTES_MAX {
             return fail("it is longer than 2048 bytes");
         }
-        let Some(rest) = text.strip_prefix("spiffe://") else { return fail("it does not begin with spiffe://") };
+        let Some(rest) = text.strip_prefix("spiffe://") else {
+            return fail("it does not begin with spiffe://");
+        };
         let parts: Vec<&str> = rest.split('/').collect();
         let [trust_domain, "ns", namespace, "sa", service_account] = parts[..] else {
             return fail("its path is not /ns/<namespace>/sa/<service-account>");
         };
-        let domain_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+        let domain_char =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
         if trust_domain.is_empty() || trust_domain.len() > 255 || !trust_domain.chars().all(domain_char) {
             return fail("its trust domain is empty, too long or has a character outside a-z 0-9 . - _");
         }
         let segment_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         for segment in [namespace, service_account] {
             if segment.is_empty() || matches!(segment, "." | "..") || !segment.chars().all(segment_char) {
-                return fail("its namespace or service account is empty or has a character outside a-z A-Z 0-9 . - _");
+                return fail(
+                    "its namespace or service account is empty or has a character outside a-z A-Z 0-9 . - _",
+                );
             }
         }
         Ok(Self(text.into()))
