@@ -31,14 +31,17 @@ impl Load {
         self.pending = self.pending.saturating_add(1);
     }
 
-    /// A request ended; `latency` is `None` when it says nothing about the endpoint (cancelled by the client).
-    pub fn end(&mut self, latency: Option<Duration>, now: Instant) {
-        self.pending = self.pending.saturating_sub(1);
-        let Some(latency) = latency.map(nanos) else { return };
-        let decayed = self.weight(now);
-        self.cost_ns =
-            if latency > self.cost_ns { latency } else { self.cost_ns * decayed + latency * (1.0 - decayed) };
+    /// It answered after `latency`.
+    pub fn observe(&mut self, latency: Duration, now: Instant) {
+        let latency = nanos(latency);
+        let weight = self.weight(now);
+        self.cost_ns = if latency > self.cost_ns { latency } else { self.cost_ns * weight + latency * (1.0 - weight) };
         self.updated = now;
+    }
+
+    /// A request ended, whatever came of it.
+    pub const fn end(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
     }
 
     fn weight(&self, now: Instant) -> f64 {

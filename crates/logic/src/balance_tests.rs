@@ -13,13 +13,16 @@ fn a_peak_counts_at_once_and_fades_slowly() {
     let now = start();
     let mut load = Load::new(now);
     load.begin();
-    load.end(Some(100 * MS), now);
+    load.observe(100 * MS, now);
+    load.end();
     assert_eq!(load.estimate().as_millis(), 100);
     load.begin();
-    load.end(Some(MS), now + 100 * MS);
+    load.observe(MS, now + 100 * MS);
+    load.end();
     assert!(load.estimate() > 90 * MS, "one fast answer does not hide the slow one");
     load.begin();
-    load.end(Some(MS), now + DECAY * 5);
+    load.observe(MS, now + DECAY * 5);
+    load.end();
     assert!(load.estimate() < 3 * MS);
 }
 
@@ -38,7 +41,8 @@ fn a_slow_endpoint_that_is_left_alone_becomes_attractive_again() {
     let now = start();
     let mut load = Load::new(now);
     load.begin();
-    load.end(Some(1000 * MS), now);
+    load.observe(1000 * MS, now);
+    load.end();
     assert!(load.cost(now + DECAY * 10, 1) < Load::new(now).cost(now, 1));
 }
 
@@ -53,7 +57,8 @@ fn the_faster_of_two_endpoints_gets_most_requests() {
         let chosen = if loads[a].cost(now, 1) <= loads[b].cost(now, 1) { a } else { b };
         picked[chosen] += 1;
         loads[chosen].begin();
-        loads[chosen].end(Some(latency[chosen]), now);
+        loads[chosen].observe(latency[chosen], now);
+    loads[chosen].end();
         now += MS;
     }
     assert!(picked[1] < picked[0] / 4, "{picked:?}");

@@ -1,2 +1,25 @@
-//! Under construction.
-fn main() {}
+//! The proxy's process: reads its arguments and runs one of two things, the proxy or the redirect rules of its pod.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use conduit_process::logs;
+use conduit_proxy::config::{Arguments, Command};
+use conduit_proxy::{redirection, start};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(run) => {
+            logs::init(&run.log, run.log_format()).map_err(Into::into).and_then(|logs| start::run(run.into_config()?, logs))
+        }
+        Command::Init(init) => redirection::run(&init),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be there yet, and whoever started us reads the last line.
+            eprintln!("conduit-proxy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Answers that the proxy gives itself. Each carries the reason in a header (`conduit-proxy-error`), so that people and other
+//! proxies can tell it from an answer of the application; a gRPC call gets a gRPC status, as its client expects.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::head::{BadHead, PROXY_ERROR};
+use crate::failure::Failure;
+
+/// The bytes of an HTTP/1.1 answer. `close` tells the client that the connection ends with it.
+#[must_use]
+pub fn http1(status: u16, reason: &str, detail: &str, head_only: bool, close: bool) -> Vec<u8> {
+    let phrase = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+    let mut text = format!("HTTP/1.1 {status} {phrase}\r\n{PROXY_ERROR}: {reason}\r\ncontent-type: text/plain\r\n");
+    let body = format!("{detail}\n");
+    // Writing to a String cannot fail.
+    _ = write!(text, "content-length: {}\r\n", body.len());
+    if close {
+        text.push_str("connection: close\r\n");
+    }
+    text.push_str("\r\n");
+    if !head_only {
+        text.push_str(&body);
+    }
+    text.into_bytes()
+}
+
+/// The answer to a head that is not accepted.
+#[must_use]
+pub fn bad_head(error: BadHead) -> Vec<u8> {
+    http1(error.status(), "protocol", &error.to_string(), false, true)
+}
+
+/// Answers one HTTP/2 request with a failure. Gives the status that was sent.
+pub fn http2(respond: &mut SendResponse<Bytes>, failure: &Failure, grpc: bool) -> u16 {
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert(PROXY_ERROR, HeaderValue::from_static(failure.reason.as_str()));
+    let status = if grpc { 200 } else { failure.status() };
+    if grpc {
+        grpc_headers(headers, failure);
+    }
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    // The client may be gone; then there is nobody to tell.
+    _ = respond.send_response(response, true);
+    status
+}
+
+fn grpc_headers(headers: &mut HeaderMap, failure: &Failure) {
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(failure.grpc_status()));
+    let message: String = failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert("grpc-message", message);
+    }
+}
+
+/// Whether the headers are those of a gRPC call.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The gRPC status in headers (of a trailers-only response) or trailers.
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,287 @@
+//! Connections to one endpoint: HTTP/1 connections that wait for their next request, HTTP/2 connections that are shared, and
+//! tunnels (HBONE) for everything else. A meshed endpoint is always spoken to in mutual TLS, with the identity that discovery
+//! named for it; an unmeshed one in plain TCP.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use conduit_logic::ports;
+use conduit_logic::words::Endpoint;
+use h2::client::SendRequest;
+use http::{Method, Request, StatusCode, Version};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::Outbound;
+use crate::failure::Failure;
+use crate::http::tunnel::Tunnel;
+use crate::tcp::stream::{Io, Stream};
+use crate::telemetry::{Reason, TlsFacts};
+
+/// The application protocol (ALPN) of HTTP/1 between two proxies.
+pub const ALPN_HTTP1: &[u8] = b"conduit-http/1.1";
+/// The application protocol of HTTP/2 between two proxies.
+pub const ALPN_HTTP2: &[u8] = b"conduit-h2";
+/// The application protocol of HBONE: any peer's HTTP/2.
+pub const ALPN_HBONE: &[u8] = b"h2";
+
+/// So many idle HTTP/1 connections are kept for an endpoint: what a burst opened, but not what a flood did.
+const IDLE_MAX: usize = 128;
+/// So many shared HTTP/2 connections are opened to an endpoint before requests wait for a free stream.
+const SHARED_MAX: usize = 8;
+/// So many streams are opened on one HTTP/2 connection, or as many as its server allows: RFC 9113 section 6.5.2 advises
+/// servers to allow at least 100.
+const STREAMS_MAX: usize = 256;
+/// The window of one HTTP/2 stream: what one tunnel or response may have in flight.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What one stream may buffer for sending.
+pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// An HTTP/1 connection to an endpoint.
+#[derive(Debug)]
+pub struct Http1 {
+    /// The bytes.
+    pub stream: Stream,
+    /// How they are protected.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// Whether it has carried a request before: the endpoint may have closed it meanwhile.
+    pub reused: bool,
+}
+
+/// A shared HTTP/2 connection.
+#[derive(Debug, Clone)]
+pub struct Http2 {
+    /// Opens streams.
+    pub send: SendRequest<Bytes>,
+    /// How the bytes are protected.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// Held by the pool and by every open stream: counting the holders counts the streams.
+    pub lease: Arc<()>,
+}
+
+/// The shared HTTP/2 connections to one address.
+#[derive(Debug, Default)]
+struct Shared {
+    // Guards the list, for a push, a removal or a scan; never held while waiting.
+    connections: Mutex<Vec<Http2>>,
+    // Held while one connection is opened, so that a burst of first requests opens one and not many.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug, Default)]
+pub struct Pool {
+    // Guards the list, for a push or a pop; never held while waiting.
+    idle: Mutex<Vec<(Http1, Instant)>>,
+    http2: Shared,
+    tunnels: Shared,
+    configs: [OnceLock<Arc<ClientConfig>>; 3],
+}
+
+/// What a new connection will carry.
+#[derive(Debug, Clone, Copy)]
+enum Carry {
+    Http1,
+    Http2,
+    Hbone,
+}
+
+impl Carry {
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => ALPN_HTTP1,
+            Self::Http2 => ALPN_HTTP2,
+            Self::Hbone => ALPN_HBONE,
+        }
+    }
+}
+
+impl Pool {
+    /// An HTTP/1 connection, one that waited or a new one.
+    ///
+    /// # Errors
+    /// When none can be opened: nothing was sent.
+    pub async fn http1(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Http1, Failure> {
+        while let Some((mut connection, _)) = self.lock_idle().pop() {
+            if connection.stream.is_quiet() {
+                connection.reused = true;
+                return Ok(connection);
+            }
+        }
+        let (io, tls) = self.open(outbound, endpoint, Carry::Http1).await?;
+        Ok(Http1 { stream: Stream::new(io), tls, reused: false })
+    }
+
+    /// Takes back a connection whose exchange ended well.
+    pub fn give_back(&self, connection: Http1) {
+        let mut idle = self.lock_idle();
+        if idle.len() < IDLE_MAX {
+            idle.push((connection, Instant::now()));
+        }
+    }
+
+    /// Closes connections that have waited longer than `age`.
+    pub fn drop_idle(&self, age: Duration) {
+        let expired: Vec<_> = {
+            let mut idle = self.lock_idle();
+            let fresh = idle.iter().position(|(_, since)| since.elapsed() < age).unwrap_or(idle.len());
+            let expired = idle.drain(..fresh).collect();
+            if idle.is_empty() {
+                idle.shrink_to_fit();
+            }
+            expired
+        };
+        drop(expired);
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<(Http1, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shared HTTP/2 connection with room for one more stream.
+    ///
+    /// # Errors
+    /// When none can be opened: nothing was sent.
+    pub async fn http2(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Http2, Failure> {
+        self.shared(outbound, endpoint, &self.http2, Carry::Http2).await
+    }
+
+    /// A stream of bytes to the endpoint: a tunnel through its proxy, or plain TCP where it has none.
+    ///
+    /// # Errors
+    /// When there is no connection to the application: nothing was sent.
+    pub async fn bytes(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<(Stream, Option<Arc<TlsFacts>>), Failure> {
+        if endpoint.identity.is_none() || outbound.is_own(endpoint.addr.ip()) {
+            let socket = dial(outbound, endpoint.addr).await?;
+            return Ok((Stream::new(Io::Tcp(socket)), None));
+        }
+        let mut shared = self.shared(outbound, endpoint, &self.tunnels, Carry::Hbone).await?;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = endpoint
+            .addr
+            .to_string()
+            .parse()
+            .map_err(|error| Failure::unprocessed(Reason::Protocol, format!("{}: {error}", endpoint.addr)))?;
+        let refused = |error: h2::Error| {
+            Failure::unprocessed(Reason::Connect, format!("the proxy of {} refused a tunnel: {error}", endpoint.addr))
+        };
+        let (response, send) = shared.send.send_request(request, false).map_err(refused)?;
+        let response = response.await.map_err(refused)?;
+        if response.status() != StatusCode::OK {
+            let detail = format!("the proxy of {} answered a tunnel with {}", endpoint.addr, response.status());
+            return Err(Failure::unprocessed(Reason::Connect, detail));
+        }
+        let tunnel = Tunnel::new(send, response.into_body(), Some(shared.lease));
+        Ok((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls))
+    }
+
+    async fn shared(&self, outbound: &Outbound, endpoint: &Endpoint, shared: &Shared, carry: Carry) -> Result<Http2, Failure> {
+        if let Some(ready) = shared.free() {
+            return Ok(ready);
+        }
+        let _opening = shared.opening.lock().await;
+        if let Some(ready) = shared.free() {
+            return Ok(ready);
+        }
+        if shared.lock().len() >= SHARED_MAX {
+            let detail = format!("{SHARED_MAX} HTTP/2 connections to {} have no free stream", endpoint.addr);
+            return Err(Failure::unprocessed(Reason::Limit, detail));
+        }
+        let opened = self.open_http2(outbound, endpoint, carry).await?;
+        shared.lock().push(opened.clone());
+        Ok(opened)
+    }
+
+    async fn open_http2(&self, outbound: &Outbound, endpoint: &Endpoint, carry: Carry) -> Result<Http2, Failure> {
+        let (io, tls) = self.open(outbound, endpoint, carry).await?;
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buffer_size(SEND_BUFFER_BYTES)
+            .enable_push(false)
+            .handshake(io)
+            .await
+            .map_err(|error| Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr)))?;
+        let addr = endpoint.addr;
+        // The connection ends by itself when the pool and the last stream let go of it.
+        outbound.pools.spawn("outbound http/2 connection", async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%addr, %error, "an HTTP/2 connection ended");
+            }
+        });
+        Ok(Http2 { send, tls, lease: Arc::new(()) })
+    }
+
+    async fn open(
+        &self,
+        outbound: &Outbound,
+        endpoint: &Endpoint,
+        carry: Carry,
+    ) -> Result<(Io, Option<Arc<TlsFacts>>), Failure> {
+        let addr = endpoint.addr;
+        let Some(identity) = endpoint.identity.as_ref().filter(|_| !outbound.is_own(addr.ip())) else {
+            return Ok((Io::Tcp(dial(outbound, addr).await?), None));
+        };
+        let Some(own) = outbound.credentials.identity() else {
+            return Err(Failure::unprocessed(Reason::Tls, "this proxy has no certificate yet"));
+        };
+        let port = if matches!(carry, Carry::Hbone) { ports::HBONE } else { addr.port() };
+        let socket = dial(outbound, SocketAddr::new(addr.ip(), port)).await?;
+        let config = self.configs[carry as usize]
+            .get_or_init(|| outbound.credentials.client_config(identity, &[carry.alpn()]))
+            .clone();
+        let tls_failure = |detail: String| {
+            Failure::unprocessed(Reason::Tls, format!("mutual TLS with {addr} (expected {identity}): {detail}"))
+        };
+        let name = ServerName::try_from(conduit_tls::SERVER_NAME).map_err(|error| tls_failure(error.to_string()))?;
+        let handshake = tokio_rustls::TlsConnector::from(config).connect(name, socket);
+        let tls = match tokio::time::timeout(outbound.dialer.timeout, handshake).await {
+            Ok(tls) => tls.map_err(|error| tls_failure(error.to_string()))?,
+            Err(_) => return Err(tls_failure("no handshake within the connect timeout".into())),
+        };
+        if tls.get_ref().1.alpn_protocol() != Some(carry.alpn()) {
+            return Err(tls_failure("the peer is not a mesh proxy that speaks our protocols".into()));
+        }
+        let facts = conduit_tls::facts(tls.get_ref().1);
+        let facts = TlsFacts {
+            version: facts.version,
+            key_exchange: facts.key_exchange,
+            local: own,
+            peer: identity.clone(),
+        };
+        Ok((Io::TlsClient(Box::new(tls)), Some(Arc::new(facts))))
+    }
+}
+
+async fn dial(outbound: &Outbound, addr: SocketAddr) -> Result<TcpStream, Failure> {
+    outbound
+        .dialer
+        .dial(addr)
+        .await
+        .map_err(|error| Failure::unprocessed(Reason::Connect, format!("connecting to {addr} failed: {error}")))
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Http2>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that can open a stream now; forgets those that ended.
+    fn free(&self) -> Option<Http2> {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut connections = self.lock();
+        connections.retain_mut(|connection| !matches!(connection.send.poll_ready(&mut cx), Poll::Ready(Err(_))));
+        connections
+            .iter()
+            .find(|c| Arc::strong_count(&c.lease) <= c.send.current_max_send_streams().min(STREAMS_MAX))
+            .cloned()
+    }
+}

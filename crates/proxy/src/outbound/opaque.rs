@@ -1,0 +1,93 @@
+//! Everything that is not HTTP: one endpoint is chosen for the whole connection, and bytes go both ways until both sides have
+//! ended. To a meshed endpoint they ride in a tunnel inside mutual TLS.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use conduit_logic::words::{Direction, Protocol};
+
+use super::accept::{Conn, fail, server_name};
+use super::balance::{Picked, Service};
+use super::{ATTEMPTS_MAX, Outbound};
+use crate::failure::Failure;
+use crate::record::{End, Recorder, Start};
+use crate::tcp::pump::{PumpError, relay};
+use crate::tcp::stream::Stream;
+use crate::telemetry::{Outcome, Reason, TlsFacts};
+
+/// A connection to an endpoint.
+pub struct Server {
+    /// The bytes.
+    pub stream: Stream,
+    picked: Picked,
+    tls: Option<Arc<TlsFacts>>,
+}
+
+/// Connects to an endpoint of the service; one that cannot be reached is followed by another.
+///
+/// # Errors
+/// When no endpoint could be reached.
+pub async fn connect(outbound: &Outbound, service: &Service) -> Result<Server, Failure> {
+    let mut tried = Vec::new();
+    let mut last = None;
+    while tried.len() < ATTEMPTS_MAX {
+        let Some(picked) = service.pick(&tried) else { break };
+        let began = Instant::now();
+        match picked.state.pool.bytes(outbound, &picked.state.endpoint).await {
+            Ok((stream, tls)) => {
+                picked.answered(began.elapsed());
+                return Ok(Server { stream, picked, tls });
+            }
+            Err(failure) => {
+                tracing::debug!(endpoint = %picked.state.endpoint.addr, %failure, "trying another endpoint");
+                picked.failed();
+                tried.push(picked.state.clone());
+                last = Some(failure);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::unprocessed(Reason::NoEndpoint, format!("{} has no ready endpoint", service.addr))))
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
+    let began = Instant::now();
+    let server = match server {
+        Some(server) => Ok(server),
+        None => connect(&conn.outbound, &conn.service).await,
+    };
+    let mut server = match server {
+        Ok(server) => server,
+        Err(failure) => return fail(conn, &failure),
+    };
+    let name = if protocol == Protocol::Tls { server_name(&conn.client.ahead) } else { String::new() };
+    let endpoint = server.picked.state.endpoint.clone();
+    let service = conn.service.name();
+    let edge = server.picked.state.edge(&conn.outbound.telemetry, service.as_ref(), protocol, server.tls.as_ref());
+    let start = Start {
+        direction: Direction::Outbound,
+        protocol,
+        source: conn.source,
+        destination: endpoint.addr,
+        workload: Some(&endpoint.workload),
+        pod: Some(&endpoint.pod),
+        service: service.as_ref(),
+        tls: server.tls.as_ref(),
+        method: "",
+        scheme: "",
+        authority: &name,
+        path: "",
+    };
+    let recorder = Recorder::start(&conn.outbound.tap, edge, began, start);
+    let (moved, result) = relay(&mut conn.client, &mut server.stream).await;
+    let (outcome, failure) = match &result {
+        Ok(()) => (Outcome::Success, None),
+        Err(PumpError::Read(_) | PumpError::Write(_) | PumpError::Framing(_)) => (Outcome::Failure, Some("reset")),
+    };
+    recorder.end(End { outcome, sent: moved.sent, received: moved.received, grpc_status: None, failure });
+    if let Err(error) = result {
+        tracing::debug!(source = %conn.source, endpoint = %endpoint.addr, %error, "a connection broke");
+        conn.client.abort();
+        server.stream.abort();
+    }
+}

@@ -1,0 +1,7 @@
+//! Tools for byte streams: listening, dialling, the stream type of the data path, and moving bytes between two of them. They
+//! know nothing of HTTP, discovery or policy, and never call a stage.
+
+pub mod listen;
+pub mod dial;
+pub mod stream;
+pub mod pump;

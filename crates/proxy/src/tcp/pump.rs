@@ -1,0 +1,169 @@
+//! Moves bytes from one stream to another until the body, or the connection, ends. A pump reads only when the bytes before
+//! have been written, so back-pressure reaches the sender and at most one scratch buffer is held; it flushes when there is
+//! nothing more to read at once.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use conduit_logic::framing::{Body, Progress, Refusal};
+use thiserror::Error;
+use tokio::io::AsyncWrite;
+
+use super::stream::{Io, Stream};
+
+/// Why moving bytes stopped before the end, and on whose side.
+#[derive(Debug, Error)]
+pub enum PumpError {
+    /// The stream that bytes are read from broke.
+    #[error("reading failed: {0}")]
+    Read(#[source] io::Error),
+    /// The stream that bytes are written to broke.
+    #[error("writing failed: {0}")]
+    Write(#[source] io::Error),
+    /// The body's framing is broken or it ended early.
+    #[error("{0}")]
+    Framing(#[from] Refusal),
+}
+
+/// One direction.
+#[derive(Debug)]
+pub struct Pump {
+    progress: Progress,
+    pending: Bytes,
+    moved: u64,
+    /// Whether the reader's end is passed on as a half-close. An HTTP message's end is not the connection's.
+    close: bool,
+    finished: bool,
+}
+
+impl Pump {
+    /// Moves one HTTP/1 body as it is framed.
+    #[must_use]
+    pub const fn body(body: Body) -> Self {
+        Self { progress: Progress::new(body), pending: Bytes::new(), moved: 0, close: false, finished: false }
+    }
+
+    /// Moves everything up to the end of the connection, and passes the end on.
+    #[must_use]
+    pub const fn connection() -> Self {
+        Self {
+            progress: Progress::new(Body::UntilClose),
+            pending: Bytes::new(),
+            moved: 0,
+            close: true,
+            finished: false,
+        }
+    }
+
+    /// Bytes moved so far.
+    #[must_use]
+    pub const fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether everything was read, and perhaps not passed on yet.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.progress.is_done()
+    }
+
+    /// Whether the end was reached and passed on.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Moves what can be moved now. Ready when the end has been passed on.
+    ///
+    /// # Errors
+    /// See [`PumpError`]; nothing may be moved after one.
+    pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Io) -> Poll<Result<(), PumpError>> {
+        if self.finished {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.pending.is_empty() {
+                let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(PumpError::Write)?;
+                self.pending.advance(n);
+            }
+            if self.progress.is_done() {
+                let end = if self.close { Pin::new(&mut *to).poll_shutdown(cx) } else { Pin::new(&mut *to).poll_flush(cx) };
+                // A peer that is gone already needs no half-close.
+                if let (Err(error), false) = (ready!(end), self.close) {
+                    return Poll::Ready(Err(PumpError::Write(error)));
+                }
+                self.finished = true;
+                return Poll::Ready(Ok(()));
+            }
+            if from.ahead.is_empty() {
+                match from.poll_scratch(cx, |from, bytes, cx| self.pass(cx, from, bytes, to)) {
+                    Poll::Ready(done) => done.map_err(PumpError::Read)??,
+                    Poll::Pending => {
+                        // Nothing more at once: let go what was written so far.
+                        if let Poll::Ready(Err(error)) = Pin::new(&mut *to).poll_flush(cx) {
+                            return Poll::Ready(Err(PumpError::Write(error)));
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            } else {
+                let n = self.progress.take(&from.ahead)?;
+                self.moved += n as u64;
+                self.pending = from.ahead.split_to(n).freeze();
+                if from.ahead.is_empty() {
+                    from.ahead = bytes::BytesMut::new();
+                }
+            }
+        }
+    }
+
+    /// Passes freshly read bytes straight on; keeps a copy only of what the writer did not take.
+    fn pass(&mut self, cx: &mut Context<'_>, from: &mut Stream, bytes: &[u8], to: &mut Io) -> Result<(), PumpError> {
+        if bytes.is_empty() {
+            return Ok(self.progress.end()?);
+        }
+        let n = self.progress.take(bytes)?;
+        self.moved += n as u64;
+        from.ahead.extend_from_slice(&bytes[n..]);
+        let mut rest = &bytes[..n];
+        while !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(PumpError::Write(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => rest = &rest[n..],
+                Poll::Ready(Err(error)) => return Err(PumpError::Write(error)),
+                Poll::Pending => {
+                    self.pending = Bytes::copy_from_slice(rest);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a relay moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moved {
+    /// From the client to the server.
+    pub sent: u64,
+    /// From the server to the client.
+    pub received: u64,
+}
+
+/// Moves bytes both ways until both directions have ended, each half-closed on its own.
+///
+/// # Errors
+/// The first error of either direction, with what was moved until then; the caller drops both streams, which resets them.
+pub async fn relay(client: &mut Stream, server: &mut Stream) -> (Moved, Result<(), PumpError>) {
+    let mut up = Pump::connection();
+    let mut down = Pump::connection();
+    let result = std::future::poll_fn(|cx| {
+        let up = up.poll(cx, client, &mut server.io)?;
+        let down = down.poll(cx, server, &mut client.io)?;
+        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await;
+    (Moved { sent: up.moved(), received: down.moved() }, result)
+}

@@ -1,0 +1,230 @@
+//! The stream of the data path: a socket, possibly inside TLS or an HTTP/2 tunnel, with the bytes that were read from it and
+//! not yet used. While nothing moves it holds no buffer: bytes are read into one scratch buffer per thread and copied out
+//! only when they cannot be passed on at once.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::tunnel::Tunnel;
+
+/// The scratch buffer of a thread: four TLS records. Larger moved no more bytes per CPU-second.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// A socket with bytes that were read before it was known who should read them.
+#[derive(Debug)]
+pub struct Rewound {
+    first: Bytes,
+    socket: TcpStream,
+}
+
+impl Rewound {
+    /// Reads give `first`, then what the socket gives.
+    #[must_use]
+    pub const fn new(first: Bytes, socket: TcpStream) -> Self {
+        Self { first, socket }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let n = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// What the bytes travel over.
+#[derive(Debug)]
+pub enum Io {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// Mutual TLS that we began.
+    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// Mutual TLS that a peer began.
+    TlsServer(Box<tokio_rustls::server::TlsStream<Rewound>>),
+    /// One stream of an HTTP/2 connection (HBONE).
+    Tunnel(Box<Tunnel>),
+}
+
+macro_rules! each {
+    ($self:expr, $io:ident => $call:expr) => {
+        match $self {
+            Io::Tcp($io) => $call,
+            Io::TlsClient($io) => $call,
+            Io::TlsServer($io) => $call,
+            Io::Tunnel($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+/// An [`Io`] with the bytes read ahead.
+#[derive(Debug)]
+pub struct Stream {
+    /// What the bytes travel over.
+    pub io: Io,
+    /// Read and not yet used.
+    pub ahead: BytesMut,
+}
+
+impl Stream {
+    /// A stream from which nothing was read yet.
+    #[must_use]
+    pub fn new(io: Io) -> Self {
+        Self { io, ahead: BytesMut::new() }
+    }
+
+    /// Reads once into the thread's scratch buffer and hands the bytes to `use_bytes`; an empty slice means the end.
+    ///
+    /// # Errors
+    /// Those of the read.
+    pub fn poll_scratch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        use_bytes: impl FnOnce(&mut Self, &[u8], &mut Context<'_>) -> T,
+    ) -> Poll<io::Result<T>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(use_bytes(self, buf.filled(), cx)))
+        })
+    }
+
+    /// Reads once and appends to `ahead`. Gives the number of bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// Those of the read.
+    pub fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_scratch(cx, |stream, bytes, _| {
+            stream.ahead.extend_from_slice(bytes);
+            bytes.len()
+        })
+    }
+
+    /// As [`Stream::poll_more`].
+    ///
+    /// # Errors
+    /// Those of the read.
+    pub async fn more(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_more(cx)).await
+    }
+
+    /// Looks, without waiting, whether an idle connection can still be used: nothing to read and not at its end.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.ahead.is_empty() && self.poll_more(&mut cx).is_pending()
+    }
+
+    /// Takes all bytes read ahead, and gives their memory back.
+    pub fn take_ahead(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead).freeze()
+    }
+
+    /// Writes all of `bytes` and flushes.
+    ///
+    /// # Errors
+    /// Those of the write.
+    pub async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            while !bytes.is_empty() {
+                let n = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+                if n == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                bytes.advance(n);
+            }
+            Pin::new(&mut self.io).poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Says that no more bytes will come from us: FIN, `close_notify` or END_STREAM.
+    ///
+    /// # Errors
+    /// Those of the shutdown.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await
+    }
+}
+
+impl Stream {
+    /// Drops the stream so that the peer sees a break, not an orderly end.
+    pub fn abort(mut self) {
+        match &mut self.io {
+            Io::Tcp(socket) => super::dial::reset_on_drop(socket),
+            // Without close_notify the peer knows that the bytes are not whole.
+            Io::TlsClient(tls) => super::dial::reset_on_drop(tls.get_ref().0),
+            Io::TlsServer(tls) => super::dial::reset_on_drop(&tls.get_ref().0.socket),
+            Io::Tunnel(tunnel) => tunnel.reset(),
+        }
+    }
+}
+
+/// For whoever parses for himself (HTTP/2): the bytes read ahead come first.
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let n = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(n));
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
