@@ -9,3 +9,5 @@ pub mod classify;
 pub mod detect;
 pub mod framing;
 pub mod hello;
+pub mod stats;
+pub mod tap;
