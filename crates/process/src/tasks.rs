@@ -76,7 +76,7 @@ impl Tasks {
                 let zero = self.count.zero.notified();
                 tokio::pin!(zero);
                 zero.as_mut().enable();
-                if self.len() == 0 {
+                if self.is_empty() {
                     return;
                 }
                 zero.await;
