@@ -1,0 +1,159 @@
+//! Load at a constant rate, without coordinated omission: request n is due at start + n / rate, and its latency counts from
+//! then, also when it could only be sent later because an earlier answer was late. Deliberately absent: TLS, HTTP/2 without gRPC.
+
+mod blocking;
+mod grpc;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::samples::Samples;
+
+pub(crate) use blocking::hold;
+
+/// How long an answer may take; then the request has failed and its connection is closed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// HTTP/1.1 requests over keep-alive connections.
+    Http,
+    /// gRPC unary calls over one HTTP/2 connection.
+    Grpc,
+    /// Messages over TCP that come back.
+    Echo,
+    /// As many bytes over TCP connections as go.
+    Bulk,
+}
+
+/// One run of load.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// What to send.
+    pub(crate) kind: Kind,
+    /// `host:port`.
+    pub(crate) to: String,
+    /// Requests per second; 0: each connection sends again as soon as it has its answer.
+    pub(crate) rate: u32,
+    /// How long.
+    pub(crate) duration: Duration,
+    /// Connections, or calls under way.
+    pub(crate) connections: usize,
+    /// Bytes of a message.
+    pub(crate) bytes: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Requests, or connections for bulk, that succeeded.
+    pub(crate) succeeded: u64,
+    /// Those that failed, or were never sent because too many were under way.
+    pub(crate) failed: u64,
+    /// From the first request to the last answer.
+    pub(crate) seconds: f64,
+    /// Succeeded requests per second.
+    pub(crate) rps: f64,
+    /// Bytes per second, for bulk.
+    pub(crate) bytes_per_s: f64,
+    /// Latencies in µs, from the time that a request was due.
+    pub(crate) mean_us: f64,
+    /// Median.
+    pub(crate) p50_us: f64,
+    /// 90 % are at most this.
+    pub(crate) p90_us: f64,
+    /// 99 % are at most this.
+    pub(crate) p99_us: f64,
+    /// 99.9 % are at most this.
+    pub(crate) p999_us: f64,
+    /// The longest.
+    pub(crate) max_us: f64,
+    /// Why the last one failed that did.
+    pub(crate) last_failure: Option<String>,
+}
+
+/// What one connection or task has seen.
+#[derive(Debug, Default)]
+struct Tally {
+    samples: Samples,
+    failed: u64,
+    bytes: u64,
+    last_failure: Option<String>,
+}
+
+impl Tally {
+    fn failed(&mut self, error: &anyhow::Error) {
+        self.failed += 1;
+        self.last_failure = Some(format!("{error:#}"));
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.samples.merge(&other.samples);
+        self.failed += other.failed;
+        self.bytes += other.bytes;
+        self.last_failure = other.last_failure.or(self.last_failure.take());
+    }
+
+    fn outcome(mut self, took: Duration) -> Outcome {
+        let [p50_us, p90_us, p99_us, p999_us, max_us] =
+            self.samples.quantiles_us([0.5, 0.9, 0.99, 0.999, 1.0]);
+        let (succeeded, seconds) = (self.samples.total(), took.as_secs_f64());
+        Outcome {
+            succeeded,
+            failed: self.failed,
+            seconds,
+            rps: succeeded as f64 / seconds,
+            bytes_per_s: self.bytes as f64 / seconds,
+            mean_us: self.samples.mean_us(),
+            p50_us,
+            p90_us,
+            p99_us,
+            p999_us,
+            max_us,
+            last_failure: self.last_failure,
+        }
+    }
+}
+
+/// When each request is due.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    start: Instant,
+    rate: u32,
+    duration: Duration,
+}
+
+impl Schedule {
+    /// The time of request `n`; `None`: the load is over. Without a rate it is due at once.
+    fn due(&self, n: u64) -> Option<Instant> {
+        let due = match self.rate {
+            0 => Instant::now(),
+            rate => self.start + Duration::from_nanos(n.saturating_mul(1_000_000_000) / u64::from(rate)),
+        };
+        (due < self.start + self.duration).then_some(due)
+    }
+}
+
+/// Runs the load to its end.
+///
+/// # Errors
+/// When the first connection cannot be made; later failures are counted.
+pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
+    anyhow::ensure!(plan.connections > 0, "--connections must be at least 1");
+    drop(blocking::connect(&plan.to).with_context(|| format!("cannot reach {}", plan.to))?);
+    let start = Instant::now();
+    let schedule = Schedule { start, rate: plan.rate, duration: plan.duration };
+    let tally = match plan.kind {
+        Kind::Grpc => grpc::run(plan, schedule)?,
+        _ => blocking::run(plan, schedule)?,
+    };
+    Ok(tally.outcome(start.elapsed()))
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,107 @@
+//! The other end of the load: fixed answers over HTTP/1.1 and gRPC, a TCP echo and a TCP sink. One thread, and as little work
+//! as each protocol allows, so that the proxy is what is measured.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use conduit_process::tasks::Tasks;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::load::Kind;
+
+/// Serves until the process is killed.
+pub(crate) fn run(kind: Kind, listen: SocketAddr, bytes: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let tasks = Tasks::new();
+        accept(kind, listener, Bytes::from(vec![b'x'; bytes]), &tasks).await
+    })
+}
+
+/// Accepts for ever; a connection that breaks ends alone.
+pub(crate) async fn accept(
+    kind: Kind,
+    listener: TcpListener,
+    answer: Bytes,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    loop {
+        let (stream, _) =
+            listener.accept().await.context("cannot accept; is the limit of open files reached?")?;
+        stream.set_nodelay(true)?;
+        let answer = answer.clone();
+        match kind {
+            Kind::Http => tasks.spawn("http", http(stream, answer)),
+            Kind::Grpc => tasks.spawn("grpc", grpc(stream, answer, tasks.clone())),
+            Kind::Echo => tasks.spawn("echo", echo(stream)),
+            Kind::Bulk => tasks.spawn("sink", sink(stream)),
+        }
+    }
+}
+
+async fn http(stream: TcpStream, answer: Bytes) {
+    let service = hyper::service::service_fn(move |_| {
+        let answer = Response::new(Full::new(answer.clone()));
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// A gRPC message with its five bytes in front: not compressed, and its length.
+pub(crate) fn message(content: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(content.len() + 5);
+    message.put_u8(0);
+    message.put_u32(u32::try_from(content.len()).unwrap_or(u32::MAX));
+    message.put_slice(content);
+    message.freeze()
+}
+
+async fn grpc(stream: TcpStream, answer: Bytes, tasks: Tasks) {
+    let message = message(&answer);
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tasks.spawn("call", call(request.into_body(), respond, message.clone()));
+    }
+}
+
+/// Reads the request to its end and answers with one message. A call that breaks is the client's to count.
+async fn call(mut body: h2::RecvStream, mut respond: h2::server::SendResponse<Bytes>, message: Bytes) {
+    while let Some(Ok(data)) = body.data().await {
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    let mut head = Response::new(());
+    head.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    if let Ok(mut send) = respond.send_response(head, false)
+        && send.send_data(message, false).is_ok()
+    {
+        let _ = send.send_trailers(trailers);
+    }
+}
+
+async fn echo(mut stream: TcpStream) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads to the end, then says how many bytes came.
+async fn sink(mut stream: TcpStream) {
+    let (mut buffer, mut total) = (vec![0; 256 * 1024], 0_u64);
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        total += n as u64;
+    }
+    let _ = stream.write_all(&total.to_be_bytes()).await;
+}
