@@ -10,7 +10,16 @@ use conduit_proxy::{redirection, start};
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => {
-            logs::init(&run.log, run.log_format()).map_err(Into::into).and_then(|logs| start::run(run.into_config()?, logs))
+            let print = run.print_config;
+            logs::init(&run.log, run.log_format()).map_err(Into::into).and_then(|logs| {
+                match (*run).into_config()? {
+                    config if print => {
+                        println!("{}", config.describe());
+                        Ok(())
+                    }
+                    config => start::run(config, logs),
+                }
+            })
         }
         Command::Init(init) => redirection::run(&init),
     };

@@ -39,7 +39,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 pub fn run(config: Config, logs: LogLevel) -> Result<()> {
     let config = Arc::new(config);
     let traffic = traffic_runtime(config.workers)?;
-    let control = Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
+    let control =
+        Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
     let readiness = Readiness::new();
     let telemetry = Telemetry::new();
     let hub = Hub::new();
@@ -79,12 +80,19 @@ pub fn run(config: Config, logs: LogLevel) -> Result<()> {
 
     {
         let _control = control.enter();
-        let endpoints = { let outbound = outbound.clone(); Arc::new(move || outbound.describe()) };
+        let endpoints = {
+            let outbound = outbound.clone();
+            Arc::new(move || outbound.describe())
+        };
         let inspect = telemetry::inspect::Inspect::new(&config, &credentials, &telemetry, endpoints);
         tap::server::start(&config, &credentials, &hub, inspect, &control_tasks)?;
         telemetry::report::start(&config, &discovery, &telemetry, &credentials, &control_tasks);
-        let metrics = { let telemetry = telemetry.clone(); Arc::new(move || telemetry.encode()) };
-        let listener = listen::bind_std(config.admin_port).with_context(|| taken(config.admin_port, "admin"))?;
+        let metrics = {
+            let telemetry = telemetry.clone();
+            Arc::new(move || telemetry.encode())
+        };
+        let listener =
+            listen::bind_std(config.admin_port).with_context(|| taken(config.admin_port, "admin"))?;
         admin::serve(listener, Admin { readiness: readiness.clone(), metrics, logs }, &control_tasks)?;
     }
     listen_for_traffic(&traffic, &outbound, &inbound, &accepting, &connections, &readiness)?;
@@ -127,17 +135,35 @@ fn listen_for_traffic(
     let config = outbound.config.clone();
     let _traffic = traffic.enter();
     let gate = readiness.gate("listening");
-    let from_app = listen::bind(config.outbound_port).with_context(|| taken(config.outbound_port, "outbound"))?;
-    let from_mesh = listen::bind(config.inbound_port).with_context(|| taken(config.inbound_port, "inbound"))?;
+    let from_app =
+        listen::bind(config.outbound_port).with_context(|| taken(config.outbound_port, "outbound"))?;
+    let from_mesh =
+        listen::bind(config.inbound_port).with_context(|| taken(config.inbound_port, "inbound"))?;
     let limit = config.connections_max;
     let (out, stop) = (outbound.clone(), accepting.token().clone());
-    accepting.spawn("outbound", listen::serve("outbound connection", from_app, limit, stop, connections.clone(), move |socket, peer| {
-        outbound::accept::accept(out.clone(), socket, peer)
-    }));
+    accepting.spawn(
+        "outbound",
+        listen::serve(
+            "outbound connection",
+            from_app,
+            limit,
+            stop,
+            connections.clone(),
+            move |socket, peer| outbound::accept::accept(out.clone(), socket, peer),
+        ),
+    );
     let (inb, stop) = (inbound.clone(), accepting.token().clone());
-    accepting.spawn("inbound", listen::serve("inbound connection", from_mesh, limit, stop, connections.clone(), move |socket, peer| {
-        inbound::accept::accept(inb.clone(), socket, peer)
-    }));
+    accepting.spawn(
+        "inbound",
+        listen::serve(
+            "inbound connection",
+            from_mesh,
+            limit,
+            stop,
+            connections.clone(),
+            move |socket, peer| inbound::accept::accept(inb.clone(), socket, peer),
+        ),
+    );
     let (out, stop) = (outbound.clone(), accepting.token().clone());
     accepting.spawn("sweep", async move {
         loop {

@@ -14,7 +14,8 @@ use crate::failure::Failure;
 #[must_use]
 pub fn http1(status: u16, reason: &str, detail: &str, head_only: bool, close: bool) -> Vec<u8> {
     let phrase = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-    let mut text = format!("HTTP/1.1 {status} {phrase}\r\n{PROXY_ERROR}: {reason}\r\ncontent-type: text/plain\r\n");
+    let mut text =
+        format!("HTTP/1.1 {status} {phrase}\r\n{PROXY_ERROR}: {reason}\r\ncontent-type: text/plain\r\n");
     let body = format!("{detail}\n");
     // Writing to a String cannot fail.
     _ = write!(text, "content-length: {}\r\n", body.len());
@@ -52,7 +53,8 @@ pub fn http2(respond: &mut SendResponse<Bytes>, failure: &Failure, grpc: bool) -
 fn grpc_headers(headers: &mut HeaderMap, failure: &Failure) {
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from(failure.grpc_status()));
-    let message: String = failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
+    let message: String =
+        failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert("grpc-message", message);
     }

@@ -164,7 +164,9 @@ impl Outgoing {
     ) -> Result<Response, NoResponse> {
         server.send(&self.first).await.map_err(NoResponse::Broken)?;
         loop {
-            while let Some(response) = Response::parse(&server.ahead, head_bytes_max, &self.method).map_err(NoResponse::Bad)? {
+            while let Some(response) =
+                Response::parse(&server.ahead, head_bytes_max, &self.method).map_err(NoResponse::Bad)?
+            {
                 drop(server.ahead.split_to(response.length));
                 if !matches!(response.status, 100 | 102..=199) {
                     return Ok(response);
@@ -182,8 +184,15 @@ impl Outgoing {
             })
             .await?;
             if read == 0 {
-                let inside = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended inside the response's head");
-                return Err(if server.ahead.is_empty() { NoResponse::Closed } else { NoResponse::Broken(inside) });
+                let inside = io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection ended inside the response's head",
+                );
+                return Err(if server.ahead.is_empty() {
+                    NoResponse::Closed
+                } else {
+                    NoResponse::Broken(inside)
+                });
             }
         }
     }

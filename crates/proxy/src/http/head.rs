@@ -109,7 +109,8 @@ fn hop(headers: &[httparse::Header<'_>]) -> Result<(Hop, Vec<String>), BadHead> 
                 b"upgrade" => hop.upgrade = true,
                 b"te" => hop.te = true,
                 // Whoever names these wants the next reader to see another message than we do.
-                b"host" | b"content-length" | b"transfer-encoding" | b"content-type" | b"authorization" | b"cookie" => {
+                b"host" | b"content-length" | b"transfer-encoding" | b"content-type" | b"authorization"
+                | b"cookie" => {
                     return Err(BadHead::Connection);
                 }
                 other => named.push(String::from_utf8_lossy(other).into_owned()),
@@ -169,7 +170,8 @@ impl Request {
             return Err(BadHead::Host);
         }
         let connect = method == "CONNECT";
-        let upgrade = connect || (minor == 1 && hop.upgrade && headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade")));
+        let upgrade = connect
+            || (minor == 1 && hop.upgrade && headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade")));
         let persistent = if minor == 0 { hop.keep_alive && !hop.close } else { !hop.close };
         let mut forward = Vec::with_capacity(length + 24);
         for part in [method, " ", target, if minor == 0 { " HTTP/1.0\r\n" } else { " HTTP/1.1\r\n" }] {
@@ -217,7 +219,9 @@ impl Response {
         let persistent = if minor == 0 { hop.keep_alive && !hop.close } else { !hop.close };
         let mut forward = Vec::with_capacity(length + 24);
         let version: &[u8] = if minor == 0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
-        for part in [version, status.to_string().as_bytes(), b" ", parsed.reason.unwrap_or("").as_bytes(), b"\r\n"] {
+        for part in
+            [version, status.to_string().as_bytes(), b" ", parsed.reason.unwrap_or("").as_bytes(), b"\r\n"]
+        {
             forward.extend_from_slice(part);
         }
         copy_headers(&mut forward, headers, Hop { upgrade: status == 101 || status == 426, ..hop }, &named);

@@ -28,7 +28,10 @@ fn an_upgrade_is_asked_for_and_sent_on() {
     let text = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let head = request(text).unwrap();
     assert!(head.upgrade && !head.persistent);
-    assert_eq!(forwarded(text), "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(
+        forwarded(text),
+        "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    );
 }
 
 #[test]
@@ -76,7 +79,11 @@ fn a_response_says_whether_its_connection_can_be_used_again() {
 
 #[test]
 fn an_application_cannot_pretend_that_a_proxy_answered() {
-    let head = Response::parse(b"HTTP/1.1 503 No\r\nConduit-Proxy-Error: connect\r\nContent-Length: 0\r\n\r\n", MAX, "GET");
+    let head = Response::parse(
+        b"HTTP/1.1 503 No\r\nConduit-Proxy-Error: connect\r\nContent-Length: 0\r\n\r\n",
+        MAX,
+        "GET",
+    );
     let head = head.unwrap().unwrap();
     assert_eq!(head.proxy_error.as_deref(), Some("connect"));
     assert_eq!(String::from_utf8(head.forward).unwrap(), "HTTP/1.1 503 No\r\nContent-Length: 0\r\n");

@@ -58,7 +58,17 @@ impl RequestBody {
     pub fn new(recv: RecvStream) -> Self {
         let ended = recv.is_end_stream();
         let keeping = true;
-        Self { recv, kept: Vec::new(), kept_bytes: 0, overflowed: false, keeping, trailers: None, ended, moved: 0, unsent: VecDeque::new() }
+        Self {
+            recv,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            overflowed: false,
+            keeping,
+            trailers: None,
+            ended,
+            moved: 0,
+            unsent: VecDeque::new(),
+        }
     }
 
     /// Whether there is no body at all.

@@ -41,7 +41,8 @@ pub async fn accept(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
     // Without a certificate nobody can prove anything to anybody: the mesh's traffic is not accepted.
     let meshed = inbound.credentials.has_certificate();
-    let to_tunnels = matches!(destination.port(), ports::HBONE) || destination.port() == inbound.config.inbound_port;
+    let to_tunnels =
+        matches!(destination.port(), ports::HBONE) || destination.port() == inbound.config.inbound_port;
     if to_tunnels && meshed {
         return tls::tunnels(inbound, socket, source).await;
     }

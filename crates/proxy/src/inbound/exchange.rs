@@ -36,7 +36,8 @@ pub async fn serve(mut conn: Conn) {
             Ok(request) => exchange(&mut conn, &mut app, request).await,
             Err(NoRequest::Closed) => Next::Close,
             Err(NoRequest::Slow) => {
-                let text = answer::http1(408, "timeout", "the request's head did not come in time", false, true);
+                let text =
+                    answer::http1(408, "timeout", "the request's head did not come in time", false, true);
                 _ = conn.client.send(&text).await;
                 Next::Close
             }
@@ -75,7 +76,13 @@ async fn exchange(conn: &mut Conn, app: &mut Option<Stream>, mut request: Reques
 }
 
 /// Answers in the application's place.
-async fn refuse(conn: &mut Conn, request: &Request, outgoing: &Outgoing, failure: &Failure, recorder: Recorder) -> Next {
+async fn refuse(
+    conn: &mut Conn,
+    request: &Request,
+    outgoing: &Outgoing,
+    failure: &Failure,
+    recorder: Recorder,
+) -> Next {
     conn.inbound.telemetry.mesh_failure(failure.reason);
     tracing::debug!(source = %conn.source, destination = %conn.destination, %failure, "request failed");
     let close = !request.persistent || !outgoing.is_whole() || conn.inbound.draining.is_cancelled();
@@ -162,11 +169,15 @@ async fn respond(
         && !switched
         && !conn.inbound.draining.is_cancelled();
     let outcome = outcome(response.status, false, None, false);
-    match outgoing.respond(&mut conn.client, &mut server, &response, closing(request, &response, keep)).await {
+    match outgoing.respond(&mut conn.client, &mut server, &response, closing(request, &response, keep)).await
+    {
         Ok(finished) if switched => {
             let (moved, result) = relay(&mut conn.client, &mut server).await;
             let failure = result.err().map(|_| "reset");
-            recorder.end(End { failure, ..ended(outcome, finished.sent + moved.sent, finished.received + moved.received) });
+            recorder.end(End {
+                failure,
+                ..ended(outcome, finished.sent + moved.sent, finished.received + moved.received)
+            });
             Next::Close
         }
         Ok(finished) => {

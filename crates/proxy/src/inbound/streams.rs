@@ -69,7 +69,9 @@ impl Peer {
             .enable_push(false)
             .handshake(server)
             .await
-            .map_err(|error| Failure::unprocessed(Reason::Connect, format!("HTTP/2 with the application: {error}")))?;
+            .map_err(|error| {
+                Failure::unprocessed(Reason::Connect, format!("HTTP/2 with the application: {error}"))
+            })?;
         self.inbound.tasks.spawn("inbound http/2 connection", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the HTTP/2 connection to the application ended");
@@ -81,7 +83,8 @@ impl Peer {
 
     fn record(&self, head: &Request<()>, protocol: Protocol) -> Recorder {
         let edge = forward::edge(&self.inbound, protocol, self.tls.as_ref());
-        let ends = Ends { source: self.source, destination: self.destination, protocol, tls: self.tls.clone() };
+        let ends =
+            Ends { source: self.source, destination: self.destination, protocol, tls: self.tls.clone() };
         let start = Start {
             method: head.method().as_str(),
             scheme: head.uri().scheme_str().unwrap_or("http"),
@@ -163,7 +166,10 @@ async fn ask(
         if error.is_reset() && error.is_remote() {
             return Err(NoAnswer::Reset(error.reason().unwrap_or(Code::INTERNAL_ERROR)));
         }
-        return Err(NoAnswer::Failed(Failure::new(Reason::Reset, format!("HTTP/2 with the application: {error}"))));
+        return Err(NoAnswer::Failed(Failure::new(
+            Reason::Reset,
+            format!("HTTP/2 with the application: {error}"),
+        )));
     }
 }
 
@@ -182,8 +188,12 @@ async fn answer_with(
     let sent = body.moved();
     let end = match broken {
         None => End { grpc_status, ..ended(outcome(status, grpc, grpc_status, false), sent, received) },
-        Some(Broken::To(_)) => End { failure: Some("client gone"), ..ended(Outcome::Success, sent, received) },
-        Some(Broken::From(_)) => End { failure: Some("response broke off"), ..ended(Outcome::Failure, sent, received) },
+        Some(Broken::To(_)) => {
+            End { failure: Some("client gone"), ..ended(Outcome::Success, sent, received) }
+        }
+        Some(Broken::From(_)) => {
+            End { failure: Some("response broke off"), ..ended(Outcome::Failure, sent, received) }
+        }
     };
     recorder.end(end);
 }

@@ -33,7 +33,10 @@ pub async fn requests(conn: Conn) {
 
 /// Serves a mesh proxy, ours or another mesh's, that brings tunnels.
 pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr) {
-    let Some((tls, facts)) = handshake(&inbound, Rewound::new(bytes::Bytes::new(), socket), source).await else { return };
+    let Some((tls, facts)) = handshake(&inbound, Rewound::new(bytes::Bytes::new(), socket), source).await
+    else {
+        return;
+    };
     if tls.get_ref().1.alpn_protocol() != Some(ALPN_HBONE) {
         return;
     }
@@ -41,7 +44,11 @@ pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAdd
     hbone::serve(inbound, client, source, facts).await;
 }
 
-async fn handshake(inbound: &Inbound, socket: Rewound, source: SocketAddr) -> Option<(TlsStream, Arc<TlsFacts>)> {
+async fn handshake(
+    inbound: &Inbound,
+    socket: Rewound,
+    source: SocketAddr,
+) -> Option<(TlsStream, Arc<TlsFacts>)> {
     let refuse = |detail: String| {
         tracing::warn!(%source, %detail, "mutual TLS refused");
         inbound.telemetry.mesh_failure(Reason::Tls);

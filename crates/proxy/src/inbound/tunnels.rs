@@ -71,7 +71,8 @@ fn destination(inbound: &Inbound, request: &Request<RecvStream>) -> Result<Socke
         return Err(refuse("only CONNECT is served here"));
     }
     let authority = request.uri().authority().ok_or_else(|| refuse("CONNECT without an authority"))?;
-    let addr: SocketAddr = authority.as_str().parse().map_err(|_| refuse("the authority is not an address with a port"))?;
+    let addr: SocketAddr =
+        authority.as_str().parse().map_err(|_| refuse("the authority is not an address with a port"))?;
     if !inbound.config.pod_ips.contains(&addr.ip()) {
         return Err(refuse("the address is not this pod's"));
     }

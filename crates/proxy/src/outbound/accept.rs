@@ -85,8 +85,10 @@ async fn passthrough(outbound: &Outbound, mut client: Stream, source: SocketAddr
         service: None,
         tls: None,
     });
-    let recorder = Recorder::start(&outbound.tap, edge, began, start(source, destination, Protocol::Opaque, ""));
-    let end = |outcome, failure, (sent, received)| End { outcome, sent, received, grpc_status: None, failure };
+    let recorder =
+        Recorder::start(&outbound.tap, edge, began, start(source, destination, Protocol::Opaque, ""));
+    let end =
+        |outcome, failure, (sent, received)| End { outcome, sent, received, grpc_status: None, failure };
     let socket = match outbound.dialer.dial(destination).await {
         Ok(socket) => socket,
         Err(error) => {

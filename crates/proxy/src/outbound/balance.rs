@@ -158,7 +158,8 @@ impl Service {
     /// A service that follows `watch`.
     #[must_use]
     pub fn new(addr: SocketAddr, watch: DestinationWatch) -> Self {
-        let state = State { watch, fresh: true, destination: None, endpoints: Arc::default(), used: Instant::now() };
+        let state =
+            State { watch, fresh: true, destination: None, endpoints: Arc::default(), used: Instant::now() };
         Self { addr, state: Mutex::new(state), learned: Learned::default() }
     }
 

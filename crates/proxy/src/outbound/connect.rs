@@ -156,7 +156,11 @@ impl Pool {
     ///
     /// # Errors
     /// When there is no connection to the application: nothing was sent.
-    pub async fn bytes(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<(Stream, Option<Arc<TlsFacts>>), Failure> {
+    pub async fn bytes(
+        &self,
+        outbound: &Outbound,
+        endpoint: &Endpoint,
+    ) -> Result<(Stream, Option<Arc<TlsFacts>>), Failure> {
         if endpoint.identity.is_none() || outbound.is_own(endpoint.addr.ip()) {
             let socket = dial(outbound, endpoint.addr).await?;
             return Ok((Stream::new(Io::Tcp(socket)), None));
@@ -165,25 +169,34 @@ impl Pool {
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
         *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = endpoint
-            .addr
-            .to_string()
-            .parse()
-            .map_err(|error| Failure::unprocessed(Reason::Protocol, format!("{}: {error}", endpoint.addr)))?;
+        *request.uri_mut() =
+            endpoint.addr.to_string().parse().map_err(|error| {
+                Failure::unprocessed(Reason::Protocol, format!("{}: {error}", endpoint.addr))
+            })?;
         let refused = |error: h2::Error| {
-            Failure::unprocessed(Reason::Connect, format!("the proxy of {} refused a tunnel: {error}", endpoint.addr))
+            Failure::unprocessed(
+                Reason::Connect,
+                format!("the proxy of {} refused a tunnel: {error}", endpoint.addr),
+            )
         };
         let (response, send) = shared.send.send_request(request, false).map_err(refused)?;
         let response = response.await.map_err(refused)?;
         if response.status() != StatusCode::OK {
-            let detail = format!("the proxy of {} answered a tunnel with {}", endpoint.addr, response.status());
+            let detail =
+                format!("the proxy of {} answered a tunnel with {}", endpoint.addr, response.status());
             return Err(Failure::unprocessed(Reason::Connect, detail));
         }
         let tunnel = Tunnel::new(send, response.into_body(), Some(shared.lease));
         Ok((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls))
     }
 
-    async fn shared(&self, outbound: &Outbound, endpoint: &Endpoint, shared: &Shared, carry: Carry) -> Result<Http2, Failure> {
+    async fn shared(
+        &self,
+        outbound: &Outbound,
+        endpoint: &Endpoint,
+        shared: &Shared,
+        carry: Carry,
+    ) -> Result<Http2, Failure> {
         if let Some(ready) = shared.free() {
             return Ok(ready);
         }
@@ -200,7 +213,12 @@ impl Pool {
         Ok(opened)
     }
 
-    async fn open_http2(&self, outbound: &Outbound, endpoint: &Endpoint, carry: Carry) -> Result<Http2, Failure> {
+    async fn open_http2(
+        &self,
+        outbound: &Outbound,
+        endpoint: &Endpoint,
+        carry: Carry,
+    ) -> Result<Http2, Failure> {
         let (io, tls) = self.open(outbound, endpoint, carry).await?;
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)
@@ -209,7 +227,9 @@ impl Pool {
             .enable_push(false)
             .handshake(io)
             .await
-            .map_err(|error| Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr)))?;
+            .map_err(|error| {
+                Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr))
+            })?;
         let addr = endpoint.addr;
         // The connection ends by itself when the pool and the last stream let go of it.
         outbound.pools.spawn("outbound http/2 connection", async move {
@@ -239,9 +259,13 @@ impl Pool {
             .get_or_init(|| outbound.credentials.client_config(identity, &[carry.alpn()]))
             .clone();
         let tls_failure = |detail: String| {
-            Failure::unprocessed(Reason::Tls, format!("mutual TLS with {addr} (expected {identity}): {detail}"))
+            Failure::unprocessed(
+                Reason::Tls,
+                format!("mutual TLS with {addr} (expected {identity}): {detail}"),
+            )
         };
-        let name = ServerName::try_from(conduit_tls::SERVER_NAME).map_err(|error| tls_failure(error.to_string()))?;
+        let name =
+            ServerName::try_from(conduit_tls::SERVER_NAME).map_err(|error| tls_failure(error.to_string()))?;
         let handshake = tokio_rustls::TlsConnector::from(config).connect(name, socket);
         let tls = match tokio::time::timeout(outbound.dialer.timeout, handshake).await {
             Ok(tls) => tls.map_err(|error| tls_failure(error.to_string()))?,
@@ -262,11 +286,9 @@ impl Pool {
 }
 
 async fn dial(outbound: &Outbound, addr: SocketAddr) -> Result<TcpStream, Failure> {
-    outbound
-        .dialer
-        .dial(addr)
-        .await
-        .map_err(|error| Failure::unprocessed(Reason::Connect, format!("connecting to {addr} failed: {error}")))
+    outbound.dialer.dial(addr).await.map_err(|error| {
+        Failure::unprocessed(Reason::Connect, format!("connecting to {addr} failed: {error}"))
+    })
 }
 
 impl Shared {
@@ -278,7 +300,8 @@ impl Shared {
     fn free(&self) -> Option<Http2> {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let mut connections = self.lock();
-        connections.retain_mut(|connection| !matches!(connection.send.poll_ready(&mut cx), Poll::Ready(Err(_))));
+        connections
+            .retain_mut(|connection| !matches!(connection.send.poll_ready(&mut cx), Poll::Ready(Err(_))));
         connections
             .iter()
             .find(|c| Arc::strong_count(&c.lease) <= c.send.current_max_send_streams().min(STREAMS_MAX))

@@ -46,7 +46,11 @@ impl Services {
             return Target::Passthrough;
         }
         if let Some(service) = self.lock().get(&addr) {
-            return if service.view().is_some() { Target::Service(service.clone()) } else { Target::Passthrough };
+            return if service.view().is_some() {
+                Target::Service(service.clone())
+            } else {
+                Target::Passthrough
+            };
         }
         match self.discovery.outbound(addr).await {
             Lookup::Known(watch) => {
@@ -54,7 +58,9 @@ impl Services {
                 if known.len() >= SERVICES_MAX {
                     known.retain(|_, service| Arc::strong_count(service) > 1);
                 }
-                Target::Service(known.entry(addr).or_insert_with(|| Arc::new(Service::new(addr, watch))).clone())
+                Target::Service(
+                    known.entry(addr).or_insert_with(|| Arc::new(Service::new(addr, watch))).clone(),
+                )
             }
             Lookup::Passthrough => Target::Passthrough,
             Lookup::Unanswered => match config.when_unknown {
@@ -68,7 +74,8 @@ impl Services {
     pub fn sweep(&self, idle: Duration) {
         let services: Vec<_> = {
             let mut known = self.lock();
-            known.retain(|_, service| Arc::strong_count(service) > 1 || service.used().elapsed() < UNUSED_AGE);
+            known
+                .retain(|_, service| Arc::strong_count(service) > 1 || service.used().elapsed() < UNUSED_AGE);
             known.values().cloned().collect()
         };
         for service in services {

@@ -39,7 +39,8 @@ pub async fn serve(mut conn: Conn) {
             Ok(request) => exchange(&mut conn, request).await,
             Err(NoRequest::Closed) => Next::Close,
             Err(NoRequest::Slow) => {
-                let text = answer::http1(408, "timeout", "the request's head did not come in time", false, true);
+                let text =
+                    answer::http1(408, "timeout", "the request's head did not come in time", false, true);
                 _ = conn.client.send(&text).await;
                 Next::Close
             }
@@ -75,7 +76,8 @@ async fn exchange(conn: &mut Conn, mut request: Request) -> Next {
         Ok(answered) => respond(conn, &request, outgoing, answered, recorder).await,
         Err(Ended::ClientGone) => {
             if let Some(recorder) = recorder {
-                recorder.end(End { failure: Some("client gone"), ..ended(Outcome::Success, outgoing.sent(), 0) });
+                recorder
+                    .end(End { failure: Some("client gone"), ..ended(Outcome::Success, outgoing.sent(), 0) });
             }
             Next::Abort
         }
@@ -85,10 +87,12 @@ async fn exchange(conn: &mut Conn, mut request: Request) -> Next {
             // A body that is still on its way could be taken for the next request.
             let close = !request.persistent || !outgoing.is_whole() || conn.outbound.draining.is_cancelled();
             let reason = failure.reason.as_str();
-            let text = answer::http1(failure.status(), reason, &failure.detail, request.method == "HEAD", close);
+            let text =
+                answer::http1(failure.status(), reason, &failure.detail, request.method == "HEAD", close);
             if let Some(mut recorder) = recorder {
                 recorder.response(failure.status());
-                recorder.end(End { failure: Some(reason), ..ended(Outcome::MeshFailure, outgoing.sent(), 0) });
+                recorder
+                    .end(End { failure: Some(reason), ..ended(Outcome::MeshFailure, outgoing.sent(), 0) });
             } else {
                 unserved(conn, began, &request, &failure);
             }
@@ -152,7 +156,10 @@ async fn attempts(
                 if recorder.is_none() {
                     *recorder = Some(record(conn, request, began, &picked, &server));
                 }
-                match outgoing.send(&mut conn.client, &mut server.stream, outbound.config.header_bytes_max).await {
+                match outgoing
+                    .send(&mut conn.client, &mut server.stream, outbound.config.header_bytes_max)
+                    .await
+                {
                     Ok(response) => match refused(&response, &server, outgoing) {
                         None => {
                             picked.answered(sent_at.elapsed());
@@ -183,24 +190,36 @@ async fn attempts(
         last = Some(failure);
     }
     Err(Ended::Failed(last.unwrap_or_else(|| {
-        Failure::unprocessed(Reason::NoEndpoint, format!("the service at {} has no ready endpoint", service.addr))
+        Failure::unprocessed(
+            Reason::NoEndpoint,
+            format!("the service at {} has no ready endpoint", service.addr),
+        )
     })))
 }
 
 /// The endpoint's proxy says that the application did not get the request: another endpoint may.
 fn refused(response: &Response, server: &Http1, outgoing: &Outgoing) -> Option<Failure> {
     let reason = response.proxy_error.as_deref().filter(|_| server.tls.is_some())?;
-    (reason == Reason::Connect.as_str() && outgoing.is_replayable())
-        .then(|| Failure::unprocessed(Reason::Connect, "the endpoint's application cannot be reached by its proxy"))
+    (reason == Reason::Connect.as_str() && outgoing.is_replayable()).then(|| {
+        Failure::unprocessed(Reason::Connect, "the endpoint's application cannot be reached by its proxy")
+    })
 }
 
 /// Classifies a connection that was lost before a response: may the request be sent again?
-fn lost(error: &NoResponse, server: &Http1, request: &Request, outgoing: &Outgoing, picked: &Picked) -> Failure {
+fn lost(
+    error: &NoResponse,
+    server: &Http1,
+    request: &Request,
+    outgoing: &Outgoing,
+    picked: &Picked,
+) -> Failure {
     let addr = picked.state.endpoint.addr;
     let (reason, detail) = match error {
         NoResponse::Closed => (Reason::Reset, format!("{addr} closed the connection without a response")),
         NoResponse::Broken(error) => (Reason::Reset, format!("the connection to {addr} broke: {error}")),
-        NoResponse::Bad(error) => (Reason::Protocol, format!("{addr} answered with what is not accepted: {error}")),
+        NoResponse::Bad(error) => {
+            (Reason::Protocol, format!("{addr} answered with what is not accepted: {error}"))
+        }
         NoResponse::Client(error) => (Reason::Reset, format!("the client went away: {error}")),
     };
     // A mesh proxy closes in order (close_notify) only between requests: what it closed on was not processed.
@@ -213,7 +232,8 @@ fn lost(error: &NoResponse, server: &Http1, request: &Request, outgoing: &Outgoi
 fn record(conn: &Conn, request: &Request, began: Instant, picked: &Picked, server: &Http1) -> Recorder {
     let endpoint = &picked.state.endpoint;
     let service = conn.service.name();
-    let edge = picked.state.edge(&conn.outbound.telemetry, service.as_ref(), Protocol::Http1, server.tls.as_ref());
+    let edge =
+        picked.state.edge(&conn.outbound.telemetry, service.as_ref(), Protocol::Http1, server.tls.as_ref());
     Recorder::start(
         &conn.outbound.tap,
         edge,
@@ -260,7 +280,10 @@ async fn respond(
         Ok(finished) if switched => {
             let (moved, result) = relay(&mut conn.client, &mut server.stream).await;
             let failure = result.err().map(|_| "reset");
-            recorder.end(End { failure, ..ended(outcome, finished.sent + moved.sent, finished.received + moved.received) });
+            recorder.end(End {
+                failure,
+                ..ended(outcome, finished.sent + moved.sent, finished.received + moved.received)
+            });
             Next::Close
         }
         Ok(finished) => {
@@ -273,8 +296,11 @@ async fn respond(
         Err(error) => {
             let client_gone = matches!(error, PumpError::Write(_));
             tracing::debug!(source = %conn.source, endpoint = %picked.state.endpoint.addr, %error, "a response was not completed");
-            let (outcome, failure) =
-                if client_gone { (outcome, "client gone") } else { (Outcome::MeshFailure, "response broke off") };
+            let (outcome, failure) = if client_gone {
+                (outcome, "client gone")
+            } else {
+                (Outcome::MeshFailure, "response broke off")
+            };
             if !client_gone {
                 picked.failed();
             }

@@ -97,6 +97,7 @@ impl Outbound {
                 "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
             }))
         };
-        serde_json::Value::Array(self.services.all().into_iter().filter_map(destination).collect()).to_string()
+        serde_json::Value::Array(self.services.all().into_iter().filter_map(destination).collect())
+            .to_string()
     }
 }

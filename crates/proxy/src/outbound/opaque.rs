@@ -46,7 +46,9 @@ pub async fn connect(outbound: &Outbound, service: &Service) -> Result<Server, F
             }
         }
     }
-    Err(last.unwrap_or_else(|| Failure::unprocessed(Reason::NoEndpoint, format!("{} has no ready endpoint", service.addr))))
+    Err(last.unwrap_or_else(|| {
+        Failure::unprocessed(Reason::NoEndpoint, format!("{} has no ready endpoint", service.addr))
+    }))
 }
 
 /// Serves one connection until it ends.
@@ -63,7 +65,8 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
     let name = if protocol == Protocol::Tls { server_name(&conn.client.ahead) } else { String::new() };
     let endpoint = server.picked.state.endpoint.clone();
     let service = conn.service.name();
-    let edge = server.picked.state.edge(&conn.outbound.telemetry, service.as_ref(), protocol, server.tls.as_ref());
+    let edge =
+        server.picked.state.edge(&conn.outbound.telemetry, service.as_ref(), protocol, server.tls.as_ref());
     let start = Start {
         direction: Direction::Outbound,
         protocol,
@@ -82,7 +85,9 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
     let (moved, result) = relay(&mut conn.client, &mut server.stream).await;
     let (outcome, failure) = match &result {
         Ok(()) => (Outcome::Success, None),
-        Err(PumpError::Read(_) | PumpError::Write(_) | PumpError::Framing(_)) => (Outcome::Failure, Some("reset")),
+        Err(PumpError::Read(_) | PumpError::Write(_) | PumpError::Framing(_)) => {
+            (Outcome::Failure, Some("reset"))
+        }
     };
     recorder.end(End { outcome, sent: moved.sent, received: moved.received, grpc_status: None, failure });
     if let Err(error) = result {

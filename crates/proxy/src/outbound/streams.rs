@@ -128,7 +128,8 @@ impl StreamOf {
             Ok(answered) => self.respond(answered, &mut body, respond, grpc, recorder).await,
             Err(NoAnswer::ClientGone) => {
                 if let Some(recorder) = recorder {
-                    let end = End { failure: Some("client gone"), ..ended(Outcome::Success, body.moved(), 0) };
+                    let end =
+                        End { failure: Some("client gone"), ..ended(Outcome::Success, body.moved(), 0) };
                     recorder.end(end);
                 }
             }
@@ -210,8 +211,10 @@ impl StreamOf {
         picked: &Picked,
     ) -> Result<Answer, Attempt> {
         let empty = body.is_empty();
-        let (response, sending) =
-            connection.send.send_request(outgoing(head), empty).map_err(|error| broke(&error, true, picked))?;
+        let (response, sending) = connection
+            .send
+            .send_request(outgoing(head), empty)
+            .map_err(|error| broke(&error, true, picked))?;
         match ask(response, sending, empty, body, respond).await {
             Ok(answer) => Ok(answer),
             Err(None) => Err(Attempt::ClientGone),
@@ -235,7 +238,8 @@ impl StreamOf {
         let Passed { received, grpc_status, broken } = pass(answered.answer, body, respond).await;
         let sent = body.moved();
         match broken {
-            None => recorder.end(End { grpc_status, ..ended(outcome(status, grpc, grpc_status, mesh), sent, received) }),
+            None => recorder
+                .end(End { grpc_status, ..ended(outcome(status, grpc, grpc_status, mesh), sent, received) }),
             Some(Broken::To(_)) => {
                 recorder.end(End { failure: Some("client gone"), ..ended(Outcome::Success, sent, received) });
             }
@@ -260,7 +264,14 @@ impl StreamOf {
         }
     }
 
-    fn record(&self, head: &Request<()>, grpc: bool, began: Instant, picked: &Picked, connection: &Http2) -> Recorder {
+    fn record(
+        &self,
+        head: &Request<()>,
+        grpc: bool,
+        began: Instant,
+        picked: &Picked,
+        connection: &Http2,
+    ) -> Recorder {
         let endpoint = &picked.state.endpoint;
         let service = self.service.name();
         let tls = connection.tls.as_ref();
@@ -308,7 +319,8 @@ const fn ended(outcome: Outcome, sent: u64, received: u64) -> End {
 /// Success or failure of a response that was completed.
 #[must_use]
 pub fn outcome(status: u16, grpc: bool, grpc_status: Option<u32>, mesh: bool) -> Outcome {
-    let failed = if grpc { grpc_status.is_none_or(classify::grpc_failed) } else { classify::http_failed(status) };
+    let failed =
+        if grpc { grpc_status.is_none_or(classify::grpc_failed) } else { classify::http_failed(status) };
     match (failed, mesh) {
         (_, true) => Outcome::MeshFailure,
         (true, false) => Outcome::Failure,

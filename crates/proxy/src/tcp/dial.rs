@@ -29,7 +29,9 @@ impl Dialer {
         }
         match tokio::time::timeout(self.timeout, socket.connect(addr)).await {
             Ok(connected) => connected,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within the connect timeout")),
+            Err(_) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within the connect timeout"))
+            }
         }
     }
 }

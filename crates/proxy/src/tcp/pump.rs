@@ -79,7 +79,12 @@ impl Pump {
     ///
     /// # Errors
     /// See [`PumpError`]; nothing may be moved after one.
-    pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Io) -> Poll<Result<(), PumpError>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Io,
+    ) -> Poll<Result<(), PumpError>> {
         if self.finished {
             return Poll::Ready(Ok(()));
         }
@@ -89,7 +94,11 @@ impl Pump {
                 self.pending.advance(n);
             }
             if self.progress.is_done() {
-                let end = if self.close { Pin::new(&mut *to).poll_shutdown(cx) } else { Pin::new(&mut *to).poll_flush(cx) };
+                let end = if self.close {
+                    Pin::new(&mut *to).poll_shutdown(cx)
+                } else {
+                    Pin::new(&mut *to).poll_flush(cx)
+                };
                 // A peer that is gone already needs no half-close.
                 if let (Err(error), false) = (ready!(end), self.close) {
                     return Poll::Ready(Err(PumpError::Write(error)));
@@ -120,7 +129,13 @@ impl Pump {
     }
 
     /// Passes freshly read bytes straight on; keeps a copy only of what the writer did not take.
-    fn pass(&mut self, cx: &mut Context<'_>, from: &mut Stream, bytes: &[u8], to: &mut Io) -> Result<(), PumpError> {
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        bytes: &[u8],
+        to: &mut Io,
+    ) -> Result<(), PumpError> {
         if bytes.is_empty() {
             return Ok(self.progress.end()?);
         }

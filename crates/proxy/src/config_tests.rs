@@ -1,0 +1,51 @@
+use super::*;
+
+fn parse(extra: &[&str]) -> RunArguments {
+    let base = [
+        "conduit-proxy",
+        "run",
+        "--pod-namespace=shop",
+        "--pod-name=web-1",
+        "--service-account=web",
+        "--pod-ips=10.1.0.2,fd00::2",
+        "--trust-anchors=/a",
+        "--token=/t",
+        "--controller-addr=10.1.0.1:8086",
+    ];
+    match Arguments::try_parse_from(base.iter().chain(extra)).unwrap().command {
+        Command::Run(run) => *run,
+        Command::Init(_) => panic!("not run"),
+    }
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let error = parse(&["--trust-domain=A", "--controller-addr=x", "--workers=0"])
+        .into_config()
+        .unwrap_err()
+        .to_string();
+    for part in ["trust domain", "controller-addr `x`", "workers must be"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_configuration_with_defaults_is_complete() {
+    let config = parse(&[]).into_config().unwrap();
+    assert_eq!(config.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/web");
+    assert_eq!(
+        config.controller_identity.as_str(),
+        "spiffe://cluster.local/ns/conduit/sa/conduit-controller"
+    );
+    assert_eq!(config.when_unknown, WhenUnknown::Refuse);
+    assert_eq!(config.pod_ips.len(), 2);
+}
+
+#[test]
+fn durations_and_port_ranges_are_read() {
+    assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+    assert!(duration("5").is_err() && duration("s").is_err() && duration("-1s").is_err());
+    assert_eq!(port_range("25-30"), Ok(25..=30));
+    assert!(port_range("30-25").is_err() && port_range("70000").is_err());
+}
