@@ -3,6 +3,8 @@
 //! says of itself, so that another proxy can be put in the same place.
 
 mod load;
+mod processes;
+mod report;
 mod samples;
 mod serve;
 

@@ -1,0 +1,124 @@
+//! What processes cost, read from `/proc`: the same way for every proxy, whoever made it. The proxies of a pod are the processes
+//! in its network namespace that the benchmark has not started itself, which it marks in their environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that marks the benchmark's own processes; its value is the pod's name.
+pub(crate) const POD_ENV: &str = "CONDUIT_BENCH_POD";
+/// Ticks per second of the CPU times in `/proc/<pid>/stat` (`USER_HZ`; 100 on every Linux architecture that Conduit runs on).
+const TICKS_PER_S: f64 = 100.0;
+
+/// CPU time and memory of some processes together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// How many processes.
+    pub(crate) processes: usize,
+    /// User and system time since their start.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory.
+    pub(crate) rss_bytes: u64,
+}
+
+impl Usage {
+    fn add(&mut self, other: Self) {
+        self.processes += other.processes;
+        self.cpu_seconds += other.cpu_seconds;
+        self.rss_bytes += other.rss_bytes;
+    }
+}
+
+/// What the proxies of a pod use.
+///
+/// # Errors
+/// When the pod has no process of the benchmark, so that its network namespace is not known.
+pub(crate) fn proxies_of(pod: &str) -> anyhow::Result<Usage> {
+    let mark = format!("{POD_ENV}={pod}");
+    let all: Vec<PathBuf> = fs::read_dir("/proc")?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        })
+        .collect();
+    let own = all.iter().find(|path| has_mark(path, |value| value == mark));
+    let network = own.and_then(|path| network(path)).with_context(|| {
+        format!(
+            "no process of the benchmark is seen in pod {pod}; is this run by the user who started the world?"
+        )
+    })?;
+    let mut sum = Usage::default();
+    for path in &all {
+        let same = self::network(path).is_some_and(|other| other == network);
+        if same && !has_mark(path, |value| value.starts_with(POD_ENV)) {
+            // A process that ended meanwhile costs nothing more.
+            sum.add(usage(path).unwrap_or_default());
+        }
+    }
+    Ok(sum)
+}
+
+fn has_mark(process: &Path, is_mark: impl Fn(&str) -> bool) -> bool {
+    let environ = fs::read(process.join("environ")).unwrap_or_default();
+    environ.split(|byte| *byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok()).any(is_mark)
+}
+
+fn network(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/net")).ok()
+}
+
+fn usage(process: &Path) -> Option<Usage> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    Some(Usage { processes: 1, cpu_seconds: cpu_seconds(&stat)?, rss_bytes: rss_bytes(&status)? })
+}
+
+/// User and system time, fields 14 and 15 of proc_pid_stat(5); the second field is a name that may hold spaces.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_S)
+}
+
+/// `VmRSS` of proc_pid_status(5); none: a kernel thread or a zombie.
+fn rss_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or(Some(0), |line| Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024))
+}
+
+/// What the benchmark ran on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The processor's model.
+    pub(crate) cpu: String,
+    /// Threads that run at once.
+    pub(crate) cores: usize,
+    /// Memory in bytes.
+    pub(crate) memory_bytes: u64,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+}
+
+impl Machine {
+    /// This one. What cannot be read stays empty.
+    pub(crate) fn this() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
+        };
+        let memory = field(&read("/proc/meminfo"), "MemTotal");
+        Self {
+            cpu: field(&read("/proc/cpuinfo"), "model name"),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_bytes: memory.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "processes_tests.rs"]
+mod tests;
