@@ -20,11 +20,11 @@ fn parse(extra: &[&str]) -> RunArguments {
 
 #[test]
 fn all_errors_are_told_at_once() {
-    let error = parse(&["--trust-domain=A", "--controller-addr=x", "--workers=0"])
+    let error = parse(&["--trust-domain=A", "--workers=0", "--header-bytes-max=1"])
         .into_config()
         .unwrap_err()
         .to_string();
-    for part in ["trust domain", "controller-addr `x`", "workers must be"] {
+    for part in ["trust domain", "header-bytes-max must", "workers must be"] {
         assert!(error.contains(part), "{error}");
     }
 }

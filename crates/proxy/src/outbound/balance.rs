@@ -117,13 +117,16 @@ impl Drop for Picked {
     }
 }
 
+/// The endpoints of one version of a destination.
+pub type Endpoints = Arc<[Arc<EndpointState>]>;
+
 #[derive(Debug)]
 struct State {
     watch: DestinationWatch,
     /// Nothing was taken from the watch yet.
     fresh: bool,
     destination: Option<Arc<Destination>>,
-    endpoints: Arc<Vec<Arc<EndpointState>>>,
+    endpoints: Endpoints,
     used: Instant,
 }
 
@@ -158,13 +161,18 @@ impl Service {
     /// A service that follows `watch`.
     #[must_use]
     pub fn new(addr: SocketAddr, watch: DestinationWatch) -> Self {
-        let state =
-            State { watch, fresh: true, destination: None, endpoints: Arc::default(), used: Instant::now() };
+        let state = State {
+            watch,
+            fresh: true,
+            destination: None,
+            endpoints: Endpoints::default(),
+            used: Instant::now(),
+        };
         Self { addr, state: Mutex::new(state), learned: Learned::default() }
     }
 
     /// The current view: what discovery says, and the state of its endpoints. `None`: the address is no longer known.
-    pub fn view(&self) -> Option<(Arc<Destination>, Arc<Vec<Arc<EndpointState>>>)> {
+    pub fn view(&self) -> Option<(Arc<Destination>, Endpoints)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.used = Instant::now();
         if state.fresh || state.watch.has_changed().unwrap_or(false) {
@@ -177,7 +185,7 @@ impl Service {
                 _ => Arc::new(EndpointState::new(endpoint.clone())),
             };
             let endpoints = destination.iter().flat_map(|d| &d.endpoints).map(keep).collect();
-            state.endpoints = Arc::new(endpoints);
+            state.endpoints = endpoints;
             state.destination = destination;
         }
         Some((state.destination.clone()?, state.endpoints.clone()))

@@ -36,7 +36,8 @@ pub async fn serve(mut conn: Conn) {
         let limits = conn.outbound.head_limits();
         let request = next_request(&mut conn.client, limits, &conn.outbound.draining).await;
         let next = match request {
-            Ok(request) => exchange(&mut conn, request).await,
+            // Boxed, so that a connection at rest does not hold the room that a request needs.
+            Ok(request) => Box::pin(exchange(&mut conn, request)).await,
             Err(NoRequest::Closed) => Next::Close,
             Err(NoRequest::Slow) => {
                 let text =

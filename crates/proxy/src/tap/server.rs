@@ -68,9 +68,8 @@ pub fn start(
     let server = Server::builder().max_concurrent_streams(STREAMS_MAX);
     tasks.spawn("tap and inspect", async move {
         let incoming = ReceiverStream::new(incoming);
-        if let Err(error) =
-            server.serve_with_incoming_shutdown(services, incoming, token.cancelled_owned()).await
-        {
+        let serving = server.serve_with_incoming_shutdown(services, incoming, token.cancelled_owned());
+        if let Err(error) = Box::pin(serving).await {
             tracing::error!(%error, "the control port is no longer served");
         }
     });

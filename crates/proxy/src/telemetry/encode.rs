@@ -159,12 +159,15 @@ pub(super) fn encode(telemetry: &Telemetry) -> String {
     }
 }
 
+/// A metric's name, the name of its label (empty without one), and its values by label.
+type Rows<T> = (&'static str, &'static str, Vec<(&'static str, T)>);
+
 /// What a page is made from, at one moment.
 #[derive(Debug)]
 struct Page {
     edges: Vec<(EdgeKey, Snapshot)>,
-    counters: Vec<(&'static str, &'static str, Vec<(&'static str, u64)>)>,
-    gauges: Vec<(&'static str, &'static str, Vec<(&'static str, f64)>)>,
+    counters: Vec<Rows<u64>>,
+    gauges: Vec<Rows<f64>>,
     cpu_seconds: f64,
 }
 
@@ -256,6 +259,9 @@ impl Collector for Page {
     }
 }
 
+/// Reads one counter.
+type Column = fn(&Snapshot) -> u64;
+
 const NO_LABELS: [(&str, &str); 0] = [];
 
 impl Page {
@@ -279,7 +285,7 @@ impl Page {
                 }
             }
         }
-        let columns: [(&str, fn(&Snapshot) -> u64); 3] = [
+        let columns: [(&str, Column); 3] = [
             ("conduit_proxy_tcp_connections_opened", |counts| counts.opened),
             ("conduit_proxy_sent_bytes", |counts| counts.sent),
             ("conduit_proxy_received_bytes", |counts| counts.received),
