@@ -1,2 +1,82 @@
-//! Under construction.
-fn main() {}
+//! The `conduit` command line. Modules stand in reading order: what is typed, how the controller is reached, one file per verb,
+//! what is printed. `main` starts no thread and no runtime itself: a verb that needs one makes its own, on this thread.
+
+mod args;
+mod resource;
+mod connect;
+mod stat;
+mod edges;
+mod top;
+mod tap;
+mod check;
+mod version;
+mod diagnostics;
+mod completion;
+mod golden;
+mod units;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Conduit, Connection, Verb};
+use connect::Target;
+use output::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let args = match Conduit::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help that nobody reads to its end is no failure.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let colour = args.connection.color;
+    match run(args) {
+        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Err(failure) => {
+            output::complain(&failure, colour);
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn run(args: Conduit) -> Result<(), Failure> {
+    let connection = &args.connection;
+    match args.verb {
+        Verb::Stat(stat) => block_on(stat::run(stat, connection)),
+        Verb::Edges(edges) => block_on(edges::run(edges, connection)),
+        Verb::Top(top) => block_on(top::run(top, connection)),
+        Verb::Tap(tap) => block_on(tap::run(*tap, connection)),
+        Verb::Check(check) => block_on(check::run(check, connection)),
+        Verb::Version(version) => block_on(version::run(version, connection)),
+        Verb::Diagnostics(diagnostics) => block_on(diagnostics::run(diagnostics, connection)),
+        Verb::Completion(completion) => completion::run(&completion),
+    }
+}
+
+/// Runs a verb that waits for the network, on this thread.
+fn block_on(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::problem(
+            format!("cannot start: {error}"),
+            "the limit of open files may be too low: see `ulimit -n`",
+        )
+    })?;
+    runtime.block_on(Box::pin(verb))
+}
+
+impl Connection {
+    /// Where the controller is: what was named, else the local world's socket.
+    fn target(&self) -> Target {
+        self.controller.clone().unwrap_or_else(|| Target::Unix(self.world().join("operator.sock")))
+    }
+
+    /// The local world's directory.
+    fn world(&self) -> std::path::PathBuf {
+        self.local_dir.clone().unwrap_or_else(|| "/tmp/conduit-local".into())
+    }
+}

@@ -1,0 +1,183 @@
+//! Finds the controller and speaks to it: a unix socket (the local world's, by default) or plain HTTP/2. Turns what can go wrong
+//! into failures that say what to do. Deliberately absent: retries; an operator's command answers at once or says why not.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use conduit_api::operator::v1::operator_client::OperatorClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+
+use crate::output::Failure;
+
+/// How long to wait for a connection to the controller.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for an answer that is not a stream. Generous: an inspection crosses to a proxy and back.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Where the controller's operator API is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// `http://host:port`.
+    Http(Uri),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Http(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "write unix:/path/to/operator.sock or http://host:port";
+        if let Some(path) = text.strip_prefix("unix:") {
+            // Both unix:/path and unix:///path are common.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(expected.to_owned()) } else { Ok(Self::Unix(path.into())) };
+        }
+        let uri: Uri = text.parse().map_err(|_| expected.to_owned())?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(_)) => Ok(Self::Http(uri)),
+            _ => Err(expected.to_owned()),
+        }
+    }
+}
+
+/// The operator API of one controller.
+pub(crate) type Controller = OperatorClient<Channel>;
+
+/// The longest answer accepted, in bytes: the metrics text of a busy proxy or 20,000 rows stay well below.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Connects.
+///
+/// # Errors
+/// [`Failure::unreachable`] with what to check.
+pub(crate) async fn open(target: &Target) -> Result<Controller, Failure> {
+    let connected = match target {
+        Target::Unix(path) => {
+            // The URI is never resolved; HTTP/2 wants one for its `:authority`.
+            let endpoint = Endpoint::from_static("http://operator").connect_timeout(CONNECT_TIMEOUT);
+            endpoint.connect_with_connector(UnixConnector(path.clone())).await
+        }
+        Target::Http(uri) => Endpoint::from(uri.clone()).connect_timeout(CONNECT_TIMEOUT).connect().await,
+    };
+    let channel = connected.map_err(|error| cannot_connect(target, &error))?;
+    Ok(OperatorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+}
+
+/// A request that is given up after [`ANSWER_TIMEOUT`].
+pub(crate) fn ask<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(ANSWER_TIMEOUT);
+    request
+}
+
+/// The first I/O error and the innermost text in a chain of causes.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> (Option<io::ErrorKind>, String) {
+    let (mut kind, mut current) = (None, error);
+    loop {
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            kind = kind.or(Some(io.kind()));
+        }
+        match current.source() {
+            Some(next) => current = next,
+            None => return (kind, current.to_string()),
+        }
+    }
+}
+
+fn cannot_connect(target: &Target, error: &tonic::transport::Error) -> Failure {
+    let (kind, text) = innermost(error);
+    let what = format!("no controller at {target}: {text}");
+    let elsewhere = "or name another controller with --controller or CONDUIT_CONTROLLER";
+    let hint = match (target, kind) {
+        (Target::Unix(_), Some(io::ErrorKind::NotFound)) => {
+            format!("no mesh runs here: start one with `conduit demo` or `conduit local run`, {elsewhere}")
+        }
+        (Target::Unix(_), Some(io::ErrorKind::ConnectionRefused)) => format!(
+            "the socket is left from a mesh that has ended: start one with `conduit demo` or `conduit local run`, {elsewhere}"
+        ),
+        (Target::Unix(_), Some(io::ErrorKind::PermissionDenied)) => {
+            format!("the mesh belongs to another user: run this as that user, {elsewhere}")
+        }
+        (Target::Unix(_), _) => format!("see whether `conduit-controller` runs, {elsewhere}"),
+        (Target::Http(_), _) => {
+            "see whether the address and port are right and `conduit-controller` runs there".to_owned()
+        }
+    };
+    Failure::unreachable(what, hint)
+}
+
+/// Turns a refused or broken call into a failure. `doing` completes "cannot …".
+pub(crate) fn refused(doing: &str, status: &Status) -> Failure {
+    let text = status.message().trim_end_matches('.');
+    let what =
+        format!("cannot {doing}: {}", if text.is_empty() { status.code().description() } else { text });
+    match status.code() {
+        Code::Unavailable | Code::Unknown if std::error::Error::source(status).is_some() => {
+            let (_, text) = innermost(status);
+            Failure::unreachable(
+                format!("cannot {doing}: the connection to the controller broke: {text}"),
+                "the controller was stopped or restarted: try again, or see `conduit check`",
+            )
+        }
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Failure::unreachable(what, "the controller is slow or stuck: see `conduit check` and its log")
+        }
+        Code::Unimplemented => Failure::problem(
+            what,
+            "the controller is older than this command: `conduit version` shows both, upgrade the controller",
+        ),
+        Code::NotFound => {
+            Failure::problem(what, "`conduit stat` and `conduit diagnostics proxies` list what there is")
+        }
+        Code::InvalidArgument => Failure::usage(what, "see `--help` for the values that are understood"),
+        Code::Unavailable => {
+            Failure::problem(what, "see `conduit diagnostics proxies` for the proxies that are connected")
+        }
+        Code::PermissionDenied | Code::Unauthenticated => {
+            Failure::problem(what, "run this as the user that the mesh belongs to")
+        }
+        _ => {
+            Failure::problem(what, "the controller's log says more; `conduit check` looks for known problems")
+        }
+    }
+}
+
+/// Opens the unix socket, whatever URI it is given.
+struct UnixConnector(PathBuf);
+
+impl tower_service::Service<Uri> for UnixConnector {
+    type Response = TokioIo<UnixStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let path = self.0.clone();
+        Box::pin(async move { UnixStream::connect(path).await.map(TokioIo::new) })
+    }
+}
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;
