@@ -1,2 +1,80 @@
-//! Under construction.
-fn main() {}
+//! `cargo xtask`: the repository's habits, one sub-command each. Run without one, it lists them.
+//! It stays light, so that starting it costs no build worth mentioning: no crate of Conduit's, no async runtime.
+//! Deliberately absent: anything a user of Conduit needs; that belongs to `conduit`.
+
+mod command;
+mod demo;
+mod docs;
+mod fuzz;
+mod readme;
+mod test;
+mod tidy;
+mod tools;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The habits of this repository. `cargo xtask HABIT --help` says more of each.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    habit: Option<Habit>,
+}
+
+#[derive(Subcommand)]
+enum Habit {
+    /// The style as a test: file sizes, headers, banned calls, bounds, directions between crates (under 2 s)
+    Tidy,
+    /// Formatting, clippy and rustdoc with warnings refused, and dependencies' licences
+    Lint,
+    /// Every test there is, from the style to end to end; ends with `N passed, N failed`
+    Test(test::Options),
+    /// Build the fuzz targets and run one, or all of them for a few seconds each (--smoke)
+    Fuzz(fuzz::Options),
+    /// Build the release binaries and run `conduit demo` (about 4 minutes when nothing is built)
+    Demo {
+        /// Arguments of `conduit demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Write the generated pages of docs/, or compare them (--check)
+    Docs {
+        /// Write nothing; fail when a page is not what would be written
+        #[arg(long)]
+        check: bool,
+    },
+    /// What CI runs: the same as `test`
+    Ci,
+    /// Install what the end-to-end tests drive: Debian packages (as root), Go load generators, cargo-deny
+    InstallTools,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().habit) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the habit found nothing wrong.
+fn run(habit: Option<Habit>) -> Result<bool> {
+    match habit {
+        None => Arguments::command().print_help().map(|()| true).map_err(Into::into),
+        Some(Habit::Tidy) => tidy::run(),
+        Some(Habit::Lint) => test::run(&test::Options::lint()),
+        Some(Habit::Test(options)) => test::run(&options),
+        Some(Habit::Ci) => test::run(&test::Options::default()),
+        Some(Habit::Fuzz(options)) => fuzz::run(&options),
+        Some(Habit::Demo { arguments }) => demo::run(&arguments),
+        Some(Habit::Docs { check }) => docs::run(check),
+        Some(Habit::InstallTools) => tools::install_all().map(|()| true),
+    }
+}

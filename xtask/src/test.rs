@@ -1,0 +1,227 @@
+//! `cargo xtask test`: every test there is, in stages. It says first what it will build and install, shows each stage's progress,
+//! goes on after a stage that failed, and ends with one line of counts. What a stage printed is in its log under
+//! `target/xtask-logs`. Deliberately absent: retries, and skipping what a machine lacks: that fails and says what is missing.
+
+use std::env::join_paths;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{Counts, Log, cargo, root, target_dir, tools_dir};
+use crate::{demo, docs, fuzz, readme, tidy, tools};
+
+/// How long each fuzz target runs in the smoke stage, in seconds.
+const SMOKE_SECONDS: u64 = 5;
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Only what is quick and needs no release build: tidy, fmt, clippy, unit, docs
+    #[arg(long)]
+    fast: bool,
+    /// Only these stages, by name
+    #[arg(long, value_delimiter = ',', value_name = "STAGE,…")]
+    only: Vec<String>,
+    /// Only tests whose name contains this, of the unit and end-to-end tests
+    filter: Option<String>,
+}
+
+impl Options {
+    /// The stages of `cargo xtask lint`.
+    pub(crate) fn lint() -> Self {
+        Self { only: ["fmt", "clippy", "rustdoc", "deny"].map(str::to_owned).to_vec(), ..Self::default() }
+    }
+
+    fn wants(&self, stage: &Stage) -> bool {
+        if !self.only.is_empty() {
+            return self.only.iter().any(|name| name == stage.name);
+        }
+        (stage.quick || !self.fast) && (stage.filters || self.filter.is_none())
+    }
+}
+
+/// One stage. It counts as one test of its own unless it runs test binaries.
+struct Stage {
+    name: &'static str,
+    what: &'static str,
+    quick: bool,
+    filters: bool,
+    run: fn(&Options, &mut Log) -> Result<bool>,
+}
+
+const STAGES: [Stage; 11] = [
+    stage("tidy", "the style", true, run_tidy),
+    stage("fmt", "formatting", true, |_, log| log.run(&mut cargo(&["fmt", "--all", "--check"]), |_| false)),
+    stage("clippy", "lints, all targets, warnings refused", true, run_clippy),
+    Stage { filters: true, ..stage("unit", "unit and integration tests of every crate", true, run_unit) },
+    stage("docs", "generated pages equal to the code's tables", true, |_, log| {
+        log.run(&mut docs::generator(true), |_| false)
+    }),
+    stage("rustdoc", "API documentation, warnings refused", false, run_rustdoc),
+    stage("deny", "dependencies: bans, licences, sources", false, run_deny),
+    stage("fuzz", "every fuzz target for a few seconds", false, |_, log| fuzz::smoke(SMOKE_SECONDS, log)),
+    stage("build", "release binaries", false, |_, log| log.run(&mut demo::build(), |_| false)),
+    stage("readme", "the README's commands, as written", false, |_, log| readme::run(log)),
+    Stage {
+        filters: true,
+        ..stage("e2e", "end to end: real servers in real namespaces", false, run_end_to_end)
+    },
+];
+
+const fn stage(
+    name: &'static str,
+    what: &'static str,
+    quick: bool,
+    run: fn(&Options, &mut Log) -> Result<bool>,
+) -> Stage {
+    Stage { name, what, quick, filters: false, run }
+}
+
+/// Runs the stages that the options want; returns whether nothing failed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    if let Some(unknown) = options.only.iter().find(|name| STAGES.iter().all(|stage| stage.name != **name)) {
+        bail!("there is no stage {unknown}; there are {}", STAGES.map(|stage| stage.name).join(", "));
+    }
+    let stages: Vec<&Stage> = STAGES.iter().filter(|stage| options.wants(stage)).collect();
+    announce(&stages);
+    let (mut total, mut failures) = (Counts::default(), Vec::new());
+    for (index, stage) in stages.iter().enumerate() {
+        println!("[{}/{}] {}: {}", index + 1, stages.len(), stage.name, stage.what);
+        let started = Instant::now();
+        let counts = run_stage(stage, options)?;
+        let verdict = if counts.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "    {verdict}: {} passed, {} failed, {:.0} s",
+            counts.passed,
+            counts.failed,
+            started.elapsed().as_secs_f64()
+        );
+        if counts.failed > 0 {
+            failures.push(stage.name);
+        }
+        total.add(counts);
+    }
+    println!();
+    if !failures.is_empty() {
+        println!("failed: {}", failures.join(", "));
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(total.failed == 0)
+}
+
+/// Runs one stage; a failure that no test binary counted, such as a build's, counts as one.
+fn run_stage(stage: &Stage, options: &Options) -> Result<Counts> {
+    let mut log = Log::create(stage.name)?;
+    let succeeded = match (stage.run)(options, &mut log) {
+        Ok(succeeded) => succeeded,
+        Err(error) => {
+            log.note(&format!("{error:#}"))?;
+            false
+        }
+    };
+    let mut counts = log.counts();
+    match succeeded {
+        true if counts == Counts::default() && !stage.filters => counts.passed = 1,
+        false => counts.failed = counts.failed.max(1),
+        true => {}
+    }
+    if counts.failed > 0 {
+        log.print_tail();
+    }
+    Ok(counts)
+}
+
+fn announce(stages: &[&Stage]) {
+    println!("stages: {}", stages.iter().map(|stage| stage.name).collect::<Vec<_>>().join(", "));
+    println!(
+        "builds into {}, logs into {}",
+        target_dir().display(),
+        target_dir().join("xtask-logs").display()
+    );
+    if stages.iter().any(|stage| !stage.quick) {
+        println!(
+            "about 25 minutes on 2 cores when nothing is built, about 8 when everything is; --fast is the quick part"
+        );
+        match tools::missing() {
+            missing if missing.is_empty() => {
+                println!("nothing to install: the tools are in {} and on the path", tools_dir().display())
+            }
+            missing => {
+                println!("installs, once (tools into {}): {}", tools_dir().display(), missing.join(", "))
+            }
+        }
+    } else {
+        println!(
+            "about 5 minutes on 2 cores when nothing is built, about 1 when everything is; installs nothing"
+        );
+    }
+    println!();
+}
+
+fn run_tidy(_: &Options, log: &mut Log) -> Result<bool> {
+    let findings = tidy::findings()?;
+    for finding in &findings {
+        log.note(&finding.to_string())?;
+    }
+    Ok(findings.is_empty())
+}
+
+fn run_clippy(_: &Options, log: &mut Log) -> Result<bool> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    log.run(&mut cargo(&arguments), |_| false)
+}
+
+/// Every test but the end-to-end ones, which need release binaries and privileges.
+fn run_unit(options: &Options, log: &mut Log) -> Result<bool> {
+    let filter = options.filter.as_deref();
+    let rest = ["test", "--workspace", "--exclude", "conduit-testbed", "--locked", "--no-fail-fast"];
+    let others = log.run(cargo(&rest).args(filter), is_failure)?;
+    let testbed = ["test", "-p", "conduit-testbed", "--lib", "--locked", "--no-fail-fast"];
+    Ok(log.run(cargo(&testbed).args(filter), is_failure)? && others)
+}
+
+fn run_rustdoc(_: &Options, log: &mut Log) -> Result<bool> {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    log.run(doc.env("RUSTDOCFLAGS", "-D warnings"), |_| false)
+}
+
+/// Advisories are left out: their database would have to be fetched, and a test must not depend on what the network says today.
+fn run_deny(_: &Options, log: &mut Log) -> Result<bool> {
+    println!(
+        "    not checked here: advisories, whose database is fetched; `cargo deny check advisories` does"
+    );
+    let mut deny = std::process::Command::new(tools::deny()?);
+    deny.args(["--locked", "check", "bans", "licenses", "sources"]).current_dir(root());
+    log.run(&mut deny, |_| false)
+}
+
+fn run_end_to_end(options: &Options, log: &mut Log) -> Result<bool> {
+    if !root().join("crates/testbed/tests/e2e/main.rs").exists() {
+        bail!("crates/testbed/tests/e2e/main.rs is missing: there are no end-to-end tests to run");
+    }
+    tools::end_to_end()?;
+    if !options.only.is_empty() || options.filter.is_some() {
+        println!("    building the release binaries first");
+        if !log.run(&mut demo::build(), |_| false)? {
+            bail!("the release binaries do not build");
+        }
+    }
+    let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "e2e", "--locked", "--"]);
+    tests.args(options.filter.as_deref()).arg("--test-threads=2");
+    tests.env("CONDUIT_BIN_DIR", target_dir().join("release"));
+    tests.env(
+        "PATH",
+        join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?,
+    );
+    log.run(&mut tests, is_test)
+}
+
+/// A line that names a test that failed.
+fn is_failure(line: &str) -> bool {
+    line.starts_with("test ") && line.ends_with("FAILED")
+}
+
+/// A line that names a test that ended.
+fn is_test(line: &str) -> bool {
+    line.starts_with("test ") && (line.ends_with(" ok") || line.ends_with("FAILED"))
+}

@@ -1,0 +1,146 @@
+//! What the tests drive and the repository does not build: Debian packages, Go load generators, cargo-deny.
+//! Only what is missing is installed. Deliberately absent: anything that building or running Conduit itself needs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command::{cargo, check, output, tools_dir};
+
+/// Debian packages, each with a file that tells that it is there (a `*` stands for one folder).
+const PACKAGES: [(&str, &str); 16] = [
+    ("curl", "curl"),
+    ("nginx-light", "nginx"),
+    ("mariadb-server", "mariadbd"),
+    ("mariadb-client", "mariadb"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-cli"),
+    ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
+    ("openssh-server", "sshd"),
+    ("openssh-client", "ssh"),
+    ("iproute2", "ip"),
+    ("procps", "ps"),
+    ("tcpdump", "tcpdump"),
+    ("nftables", "nft"),
+    ("wrk", "wrk"),
+    ("nghttp2-client", "nghttp"),
+    ("opensmtpd", "smtpd"),
+];
+
+/// Go programs with their pinned versions.
+const GO_PROGRAMS: [(&str, &str); 3] = [
+    ("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
+    ("ghz", "github.com/bojand/ghz/cmd/ghz@v0.120.0"),
+    ("fortio", "fortio.org/fortio@v1.68.0"),
+];
+
+/// The version of cargo-deny that deny.toml is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Keeps Debian from starting a server only because its package is installed; removed after the installation.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs everything.
+pub(crate) fn install_all() -> Result<()> {
+    deny()?;
+    end_to_end()
+}
+
+/// cargo-deny, installed when it is missing.
+pub(crate) fn deny() -> Result<PathBuf> {
+    let program = tools_dir().join("bin/cargo-deny");
+    if !program.exists() {
+        println!(
+            "    installing cargo-deny {CARGO_DENY} into {} (about 4 minutes, once)",
+            tools_dir().display()
+        );
+        let root = tools_dir();
+        check(
+            cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"])
+                .arg(root),
+        )?;
+    }
+    Ok(program)
+}
+
+/// What the end-to-end tests drive, installed where it is missing.
+pub(crate) fn end_to_end() -> Result<()> {
+    packages()?;
+    programs()
+}
+
+/// What is missing of all this, for a first word on what will be installed.
+pub(crate) fn missing() -> Vec<String> {
+    let mut missing: Vec<String> = missing_packages().into_iter().map(str::to_owned).collect();
+    missing.extend(missing_programs().into_iter().map(|(name, _)| name.to_owned()));
+    if !tools_dir().join("bin/cargo-deny").exists() {
+        missing.push("cargo-deny".to_owned());
+    }
+    missing
+}
+
+fn packages() -> Result<()> {
+    let missing = missing_packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if output(Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!(
+            "the end-to-end tests need Debian packages; install them as root: apt-get install {}",
+            missing.join(" ")
+        );
+    }
+    println!("    installing Debian packages: {}", missing.join(" "));
+    let quiet_servers = !Path::new(POLICY).exists();
+    if quiet_servers {
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+    }
+    let installed = apt(&["update"])
+        .and_then(|()| apt(&[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat()));
+    if quiet_servers {
+        fs::remove_file(POLICY)?;
+    }
+    installed
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    check(Command::new("apt-get").arg("-qq").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn programs() -> Result<()> {
+    for (name, package) in missing_programs() {
+        println!("    building {name} with go install into {} (about a minute, once)", tools_dir().display());
+        check(Command::new("go").args(["install", package]).env("GOBIN", tools_dir().join("bin")))?;
+    }
+    Ok(())
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    PACKAGES.iter().filter(|(_, sign)| !is_there(sign)).map(|(name, _)| *name).collect()
+}
+
+fn missing_programs() -> Vec<(&'static str, &'static str)> {
+    GO_PROGRAMS.into_iter().filter(|(name, _)| !is_there(name)).collect()
+}
+
+/// Whether a program is on the path, or in the tools' folder, or where only root's path leads; or whether a file is there.
+fn is_there(sign: &str) -> bool {
+    if let Some((folder, rest)) = sign.split_once("/*/") {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        return entries.into_iter().any(|entry| entry.path().join(rest).exists());
+    }
+    search_path().iter().any(|folder| folder.join(sign).exists())
+}
+
+/// Where programs are looked for: the path, the tools' folder, the system folders.
+pub(crate) fn search_path() -> Vec<PathBuf> {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = vec![tools_dir().join("bin")];
+    folders.extend(std::env::split_paths(&own));
+    folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders
+}
