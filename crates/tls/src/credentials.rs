@@ -1,253 +1,199 @@
-//! A process's own certificate and the trust anchors, replaced as a whole while connections go on: each handshake reads what
-//! is current. It asks for no certificate and reads no file.
+//! What a process proves itself with, and whom it trusts: replaced as a whole while handshakes go on. Configurations made from
+//! it read what is in force at each handshake, so that a rotation needs no new configuration.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use conduit_logic::words::Identity;
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme, version};
 
-use crate::anchors::Anchors;
-use crate::verify::{Clients, Servers};
-use crate::{CHAIN_MAX, Error, peer_identity};
+use crate::Error;
+use crate::verify::{Anchors, Verifier, peer_identity};
 
-/// Whether a client must present a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// Without one the handshake fails.
-    Required,
-    /// One that is presented must be valid; without one the peer is nobody.
-    Optional,
-}
-
-/// A certificate to present, with its key.
+/// A certificate with its key, as the identity service gives it.
+#[derive(Debug)]
 pub struct Certificate {
-    /// Leaf first, then intermediates.
+    /// Leaf first, then intermediates; without the trust anchor.
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's private key.
     pub key: PrivateKeyDer<'static>,
-    /// The trust anchors from now on; empty keeps the current ones.
+    /// The trust anchors from now on; empty leaves them as they are.
     pub anchors: Vec<CertificateDer<'static>>,
-    /// Begin of its validity.
+    /// When the leaf becomes valid.
     pub not_before: SystemTime,
-    /// End of its validity.
+    /// When it ends.
     pub not_after: SystemTime,
 }
 
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate")
-            .field("chain", &self.chain.len())
-            .field("not_after", &self.not_after)
-            .finish_non_exhaustive()
-    }
+/// Whether a client must prove an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Without a certificate there is no connection.
+    Required,
+    /// It may come without one (to ask for its first).
+    Optional,
 }
 
+#[derive(Debug)]
 struct Current {
-    certified: Arc<CertifiedKey>,
+    key: Arc<CertifiedKey>,
     identity: Identity,
     not_before: SystemTime,
     not_after: SystemTime,
 }
 
-#[derive(Clone)]
-struct State {
-    anchors: Arc<Anchors>,
-    current: Option<Arc<Current>>,
-}
-
-struct Shared {
+/// The certificate and the trust anchors in force. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    current: Arc<ArcSwapOption<Current>>,
+    anchors: Arc<ArcSwap<Anchors>>,
     provider: Arc<CryptoProvider>,
-    state: ArcSwap<State>,
-}
-
-/// The current certificate and trust anchors. Clones share them.
-#[derive(Clone)]
-pub struct Credentials(Arc<Shared>);
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("identity", &self.identity()).finish_non_exhaustive()
-    }
 }
 
 impl Credentials {
-    /// Trust anchors, and no certificate yet.
+    /// Trusts `anchors` and has no certificate yet.
     ///
     /// # Errors
-    /// When there is no anchor or one cannot be read.
+    /// When there is no anchor, or one cannot be read.
     pub fn new(anchors: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
-        let state = State { anchors: Arc::new(Anchors::new(anchors)?), current: None };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        Ok(Self(Arc::new(Shared { provider, state: ArcSwap::from_pointee(state) })))
+        let anchors = Arc::new(ArcSwap::from_pointee(Anchors::new(anchors)?));
+        Ok(Self { current: Arc::default(), anchors, provider: Arc::new(aws_lc_rs::default_provider()) })
     }
 
-    /// Replaces the certificate, and the trust anchors if any are given, for all handshakes that begin after it.
+    /// Puts a certificate in force, for every handshake from now on.
     ///
     /// # Errors
-    /// When the key is not the certificate's, the leaf does not name exactly one workload, or an anchor cannot be read;
-    /// nothing is changed then.
+    /// When the key does not fit, the leaf has not exactly one SPIFFE ID, or an anchor cannot be read; what was in force stays.
     pub fn install(&self, certificate: Certificate) -> Result<(), Error> {
         let Certificate { chain, key, anchors, not_before, not_after } = certificate;
-        if chain.len() > CHAIN_MAX {
-            return Err(Error::ChainTooLong(chain.len()));
-        }
         let identity = peer_identity(&chain)?;
-        let anchors = match anchors.is_empty() {
-            true => None,
-            false => Some(Arc::new(Anchors::new(anchors)?)),
-        };
-        let key =
-            self.0.provider.key_provider.load_private_key(key).map_err(|e| Error::BadKey(e.to_string()))?;
-        let certified = CertifiedKey::new(chain, key);
-        certified.keys_match().map_err(|error| Error::KeyMismatch(error.to_string()))?;
-        let current = Arc::new(Current { certified: Arc::new(certified), identity, not_before, not_after });
-        self.0.state.rcu(|old| State {
-            anchors: anchors.clone().unwrap_or_else(|| old.anchors.clone()),
-            current: Some(current.clone()),
-        });
+        let key = CertifiedKey::from_der(chain, key, &self.provider)
+            .map_err(|error| Error::Key(error.to_string()))?;
+        if !anchors.is_empty() && anchors != self.anchors.load().certificates {
+            self.anchors.store(Arc::new(Anchors::new(anchors)?));
+        }
+        self.current.store(Some(Arc::new(Current { key: Arc::new(key), identity, not_before, not_after })));
         Ok(())
     }
 
-    /// Replaces the trust anchors alone.
-    ///
-    /// # Errors
-    /// When there is none or one cannot be read; nothing is changed then.
-    pub fn replace_anchors(&self, anchors: Vec<CertificateDer<'static>>) -> Result<(), Error> {
-        let anchors = Arc::new(Anchors::new(anchors)?);
-        self.0.state.rcu(|old| State { anchors: anchors.clone(), current: old.current.clone() });
-        Ok(())
-    }
-
-    fn current(&self) -> Option<Arc<Current>> {
-        self.0.state.load().current.clone()
-    }
-
-    pub(crate) fn trusted(&self) -> Arc<Anchors> {
-        self.0.state.load().anchors.clone()
-    }
-
-    pub(crate) fn algorithms(&self) -> WebPkiSupportedAlgorithms {
-        self.0.provider.signature_verification_algorithms
-    }
-
-    /// Whom the current certificate names.
+    /// What our certificate says we are.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.current().map(|current| current.identity.clone())
+        self.current.load().as_ref().map(|current| current.identity.clone())
     }
 
-    /// When the current certificate begins to be valid.
-    #[must_use]
-    pub fn not_before(&self) -> Option<SystemTime> {
-        self.current().map(|current| current.not_before)
-    }
-
-    /// When the current certificate ends.
-    #[must_use]
-    pub fn not_after(&self) -> Option<SystemTime> {
-        self.current().map(|current| current.not_after)
-    }
-
-    /// Whether there is a certificate. One that has expired counts too: peers judge it.
+    /// Whether there is a certificate that has not ended.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        self.0.state.load().current.is_some()
+        self.not_after().is_some_and(|end| end > SystemTime::now())
     }
 
-    /// The current trust anchors.
+    /// When our certificate became valid.
     #[must_use]
-    pub fn anchors(&self) -> Vec<CertificateDer<'static>> {
-        self.trusted().der.clone()
+    pub fn not_before(&self) -> Option<SystemTime> {
+        self.current.load().as_ref().map(|current| current.not_before)
     }
 
-    /// The current chain, leaf first; empty before the first certificate.
+    /// When our certificate ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.current.load().as_ref().map(|current| current.not_after)
+    }
+
+    /// Our chain, leaf first; empty while there is none.
     #[must_use]
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.current().map(|current| current.certified.cert.clone()).unwrap_or_default()
+        self.current.load().as_ref().map(|current| current.key.cert.clone()).unwrap_or_default()
     }
 
-    /// How to accept connections. Each handshake presents and trusts what is current then.
+    /// The trust anchors in force.
     #[must_use]
-    pub fn server_config(&self, auth: ClientAuth, alpn: &[&[u8]]) -> Arc<ServerConfig> {
-        let clients = Clients { credentials: self.clone(), auth, algorithms: self.algorithms() };
-        let mut config = ServerConfig::builder_with_provider(self.0.provider.clone())
-            .with_protocol_versions(&[&TLS13])
-            .expect("the provider has cipher suites and key exchange groups for TLS 1.3")
-            .with_client_cert_verifier(Arc::new(clients))
-            .with_cert_resolver(Arc::new(Own(self.clone())));
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    pub fn anchors(&self) -> Vec<CertificateDer<'static>> {
+        self.anchors.load().certificates.clone()
+    }
+
+    fn verifier(&self, expected: Option<Identity>, anonymous: bool) -> Arc<Verifier> {
+        Arc::new(Verifier {
+            anchors: self.anchors.clone(),
+            provider: self.provider.clone(),
+            expected,
+            anonymous,
+        })
+    }
+
+    /// How a server of the mesh answers handshakes.
+    #[must_use]
+    pub fn server_config(&self, clients: ClientAuth, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+        let verifier = self.verifier(None, clients == ClientAuth::Optional);
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&version::TLS13])
+            .expect("the provider has suites of TLS 1.3: it is compiled in")
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(Own(self.current.clone())));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
         Arc::new(config)
     }
 
-    /// How to connect to `expected`, presenting our certificate; any other server is refused. Each handshake presents and
-    /// trusts what is current then; before there is a certificate none is presented.
+    /// How we begin a handshake with a server that must prove to be `expected`.
     #[must_use]
     pub fn client_config(&self, expected: &Identity, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        self.client(expected, alpn, Some(Arc::new(Own(self.clone()))))
+        self.client(expected, alpn, self.current.clone())
     }
 
-    /// How to connect to `expected` without a certificate of our own: what the first certificate is asked for with.
+    /// As [`Credentials::client_config`], without showing a certificate of ours.
     #[must_use]
     pub fn anonymous_client_config(&self, expected: &Identity, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        self.client(expected, alpn, None)
+        self.client(expected, alpn, Arc::default())
     }
 
-    fn client(&self, expected: &Identity, alpn: &[&[u8]], own: Option<Arc<Own>>) -> Arc<ClientConfig> {
-        let algorithms = self.algorithms();
-        let servers = Servers { credentials: self.clone(), expected: expected.clone(), algorithms };
-        let builder = ClientConfig::builder_with_provider(self.0.provider.clone())
-            .with_protocol_versions(&[&TLS13])
-            .expect("the provider has cipher suites and key exchange groups for TLS 1.3")
-            .dangerous() // the library's word for a verifier of one's own
-            .with_custom_certificate_verifier(Arc::new(servers));
-        let mut config = match own {
-            Some(own) => builder.with_client_cert_resolver(own),
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    fn client(
+        &self,
+        expected: &Identity,
+        alpn: &[&[u8]],
+        own: Arc<ArcSwapOption<Current>>,
+    ) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&version::TLS13])
+            .expect("the provider has suites of TLS 1.3: it is compiled in")
+            .dangerous()
+            .with_custom_certificate_verifier(self.verifier(Some(expected.clone()), false))
+            .with_client_cert_resolver(Arc::new(Own(own)));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
 }
 
-/// Presents the current certificate.
+/// Resolves to the certificate in force.
 #[derive(Debug)]
-struct Own(Credentials);
+struct Own(Arc<ArcSwapOption<Current>>);
 
 impl Own {
-    fn certified(&self) -> Option<Arc<CertifiedKey>> {
-        self.0.current().map(|current| current.certified.clone())
+    fn key(&self) -> Option<Arc<CertifiedKey>> {
+        self.0.load().as_ref().map(|current| current.key.clone())
     }
 }
 
 impl ResolvesServerCert for Own {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.certified()
+        self.key()
     }
 }
 
 impl ResolvesClientCert for Own {
-    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.certified()
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.key()
     }
 
     fn has_certs(&self) -> bool {
-        self.0.has_certificate()
+        self.0.load().is_some()
     }
 }
-
-#[cfg(test)]
-#[path = "credentials_tests.rs"]
-mod tests;

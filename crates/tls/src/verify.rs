@@ -1,129 +1,141 @@
-//! Who may be at the other end: the chain must lead to a current trust anchor, and the leaf must name the workload that is
-//! expected (servers) or one of our own trust domain (clients). Names in DNS play no part.
+//! Who is the peer? Its chain must lead to a current trust anchor, and its leaf must have exactly one name, a SPIFFE ID. A
+//! client also knows beforehand which identity the server must prove.
 //!
-//! Source: SPIFFE X509-SVID, sections 2 and 5 (one URI; a trust domain's anchors speak for that trust domain only).
+//! Sources: X.509-SVID specification sections 2 and 5, RFC 5280 section 6.
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use conduit_logic::words::Identity;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use crate::credentials::{ClientAuth, Credentials};
-use crate::{CHAIN_MAX, Error, peer_identity};
+use crate::Error;
 
-type Valid = Result<HandshakeSignatureValid, rustls::Error>;
-
-/// Checks the chain against the current anchors and reads the identity.
-fn verify(
-    credentials: &Credentials,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    usage: KeyUsage,
-    now: UnixTime,
-) -> Result<Identity, rustls::Error> {
-    if intermediates.len() >= CHAIN_MAX {
-        return Err(refused(Error::ChainTooLong(intermediates.len() + 1)));
-    }
-    let algorithms = credentials.algorithms();
-    EndEntityCert::try_from(leaf)
-        .and_then(|cert| {
-            let anchors = credentials.trusted();
-            cert.verify_for_usage(algorithms.all, &anchors.trusted, intermediates, now, usage, None, None)?;
-            Ok(())
-        })
-        .map_err(invalid)?;
-    peer_identity(std::slice::from_ref(leaf)).map_err(refused)
-}
-
-/// An error of ours inside one of the TLS library's. Not as a `CertificateError`: those show it in its debug form.
-fn refused(error: Error) -> rustls::Error {
-    rustls::Error::Other(OtherError(Arc::new(error)))
-}
-
-/// The chain's errors that have a meaning (and an alert) of their own keep it.
-fn invalid(error: webpki::Error) -> rustls::Error {
-    let error = match error {
-        webpki::Error::CertExpired { time, not_after } => {
-            CertificateError::ExpiredContext { time, not_after }
-        }
-        webpki::Error::CertNotValidYet { time, not_before } => {
-            CertificateError::NotValidYetContext { time, not_before }
-        }
-        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
-        webpki::Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
-        webpki::Error::BadDer | webpki::Error::BadDerTime => CertificateError::BadEncoding,
-        other => return rustls::Error::Other(OtherError(Arc::new(other))),
-    };
-    rustls::Error::InvalidCertificate(error)
-}
-
-fn no_older_version() -> Valid {
-    Err(rustls::Error::General("only TLS 1.3 is spoken in the mesh".to_owned()))
-}
-
-/// Accepts exactly one server.
+/// The trust anchors in force.
 #[derive(Debug)]
-pub(crate) struct Servers {
-    pub(crate) credentials: Credentials,
-    pub(crate) expected: Identity,
-    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+pub(crate) struct Anchors {
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    parsed: Vec<TrustAnchor<'static>>,
 }
 
-impl ServerCertVerifier for Servers {
+impl Anchors {
+    pub(crate) fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
+        if certificates.is_empty() {
+            return Err(Error::NoAnchor);
+        }
+        let anchor = |der: &CertificateDer<'static>| match anchor_from_trusted_cert(der) {
+            Ok(anchor) => Ok(anchor.to_owned()),
+            Err(error) => Err(Error::Certificate(format!("trust anchor: {error}"))),
+        };
+        let parsed = certificates.iter().map(anchor).collect::<Result<_, _>>()?;
+        Ok(Self { certificates, parsed })
+    }
+}
+
+/// The identity that a certificate chain names; the chain has been verified, or is our own.
+///
+/// # Errors
+/// When there is no certificate, or it has not exactly one name, a SPIFFE ID.
+pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<Identity, Error> {
+    let leaf = chain.first().ok_or_else(|| Error::Names("no certificate was presented".to_owned()))?;
+    let leaf = EndEntityCert::try_from(leaf).map_err(|error| Error::Certificate(error.to_string()))?;
+    let mut names = leaf.valid_uri_names();
+    match (names.next(), names.next(), leaf.valid_dns_names().next()) {
+        (Some(uri), None, None) => Ok(Identity::parse(uri)?),
+        (None, ..) => Err(Error::Names("it has none".to_owned())),
+        _ => Err(Error::Names("it has several names".to_owned())),
+    }
+}
+
+/// Verifies peers against the anchors in force at the time of the handshake.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    pub(crate) anchors: Arc<ArcSwap<Anchors>>,
+    pub(crate) provider: Arc<CryptoProvider>,
+    /// As a client: what the server must prove.
+    pub(crate) expected: Option<Identity>,
+    /// As a server: whether a client may come without a certificate.
+    pub(crate) anonymous: bool,
+}
+
+impl Verifier {
+    fn chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<Identity, rustls::Error> {
+        let refuse = |error: webpki::Error| match error {
+            webpki::Error::CertExpired { .. } => CertificateError::Expired.into(),
+            webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet.into(),
+            webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer.into(),
+            other => rustls::Error::General(format!("the peer's certificate is refused: {other}")),
+        };
+        let anchors = self.anchors.load();
+        let parsed = EndEntityCert::try_from(leaf).map_err(refuse)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        parsed
+            .verify_for_usage(algorithms, &anchors.parsed, intermediates, now, usage, None, None)
+            .map_err(refuse)?;
+        peer_identity(std::slice::from_ref(leaf)).map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let found = verify(&self.credentials, leaf, intermediates, KeyUsage::server_auth(), now)?;
-        if found != self.expected {
-            return Err(refused(Error::WrongIdentity { expected: self.expected.clone(), found }));
+        let proven = self.chain(leaf, intermediates, now, KeyUsage::server_auth())?;
+        match &self.expected {
+            Some(expected) if *expected == proven => Ok(ServerCertVerified::assertion()),
+            expected => {
+                let expected = expected.as_ref().map_or("nobody", Identity::as_str);
+                Err(rustls::Error::General(format!("the server is {proven}, expected {expected}")))
+            }
         }
-        Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Valid {
-        no_older_version()
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Valid {
-        verify_tls13_signature(message, cert, signed, &self.algorithms)
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-/// Accepts every client of our trust domain.
-#[derive(Debug)]
-pub(crate) struct Clients {
-    pub(crate) credentials: Credentials,
-    pub(crate) auth: ClientAuth,
-    pub(crate) algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientCertVerifier for Clients {
-    fn client_auth_mandatory(&self) -> bool {
-        self.auth == ClientAuth::Required
-    }
-
-    // The anchors change while a configuration lives, and a mesh peer has one certificate to choose from: no hints.
+impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        !self.anonymous
     }
 
     fn verify_client_cert(
@@ -132,30 +144,28 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let found = verify(&self.credentials, leaf, intermediates, KeyUsage::client_auth(), now)?;
-        if let Some(own) = self.credentials.identity()
-            && own.trust_domain() != found.trust_domain()
-        {
-            let expected = own.trust_domain().to_owned();
-            return Err(refused(Error::WrongTrustDomain { expected, found }));
-        }
-        Ok(ClientCertVerified::assertion())
+        self.chain(leaf, intermediates, now, KeyUsage::client_auth()).map(|_| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Valid {
-        no_older_version()
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Valid {
-        verify_tls13_signature(message, cert, signed, &self.algorithms)
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
