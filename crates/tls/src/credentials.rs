@@ -197,3 +197,7 @@ impl ResolvesClientCert for Own {
         self.0.load().is_some()
     }
 }
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod tests;
