@@ -1,0 +1,61 @@
+//! Writes docs/ports.md, docs/configuration.md and docs/metrics.md from the tables in the code, or compares them (`--check`).
+//! Started by `cargo xtask docs`; it is a crate of its own because it links Conduit's libraries, which xtask must not.
+//! Deliberately absent: pages that people write.
+
+mod configuration;
+mod metrics;
+mod ports;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+/// Writes the generated pages of docs/.
+#[derive(Parser)]
+struct Arguments {
+    /// Write nothing; fail when a page is not what would be written
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let check = Arguments::parse().check;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut stale = 0;
+    let pages = [
+        ("ports.md", ports::page()),
+        ("configuration.md", configuration::page()),
+        ("metrics.md", metrics::page()),
+    ];
+    for (name, page) in pages {
+        let path = folder.join(name);
+        let current = fs::read_to_string(&path).unwrap_or_default();
+        if current == page {
+            continue;
+        }
+        stale += 1;
+        if check {
+            println!("docs/{name} is not what the code says: run `cargo xtask docs` and commit it");
+        } else {
+            fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("docs/{name} written");
+        }
+    }
+    if stale == 0 {
+        println!("docs: ports.md, configuration.md and metrics.md are as the code says");
+    }
+    Ok(if check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The first lines of a generated page.
+fn heading(title: &str, source: &str) -> String {
+    format!("# {title}\n\n<!-- Written by `cargo xtask docs` from {source}. Do not edit. -->\n")
+}
+
+/// Text for a cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
