@@ -14,7 +14,7 @@ const TABLE: &str = "conduit-cluster-ips";
 
 /// How many endpoints all cluster IPs together may have. There is a rule per endpoint, tried one after the other by
 /// the first packet of each connection, and all of them go to the kernel in one message of about 400 bytes each; a
-/// larger world wants a verdict map. Without root, `net.core.wmem_max` ends it earlier, by default near 1,000.
+/// larger world wants a verdict map. Without root, `net.core.wmem_max` may end it earlier.
 pub const ENDPOINTS_MAX: usize = 8192;
 
 /// The address of a service and where its connections go.
@@ -34,7 +34,7 @@ pub fn install(cluster_ips: &[ClusterIp]) -> Result<(), Error> {
     nftables::replace(&table(cluster_ips)?)
 }
 
-/// Takes all cluster IPs away.
+/// Takes all cluster IPs away. Connections through them end, because nothing translates them any more.
 ///
 /// # Errors
 /// As [`crate::install`].
@@ -62,22 +62,33 @@ fn table(cluster_ips: &[ClusterIp]) -> Result<Table, Error> {
         }
     }
     // The first packet of a connection is translated where it enters: from a pod, or from this namespace itself.
-    // A NAT chain cannot refuse, hence the filter chains; they stand behind NAT, so that a connection that was
-    // translated while there were endpoints lives on.
+    // A NAT chain cannot refuse, hence the filter chains. Only new connections are refused: one that was translated
+    // while there were endpoints lives on. And to ask for it keeps connection tracking switched on, which translates
+    // what was translated before, also while no service has an endpoint and no rule here needs it otherwise.
     let nat = |hook| Some(Base { kind: Kind::Nat, hook, priority: PRIORITY_DSTNAT });
     let filter = |hook| Some(Base { kind: Kind::Filter, hook, priority: PRIORITY_FILTER });
-    let jump = |chain| vec![[if_tcp(), vec![Expression::Verdict(Verdict::Jump(chain))]].concat()];
+    let services_chain = vec![[if_tcp(), vec![Expression::Verdict(Verdict::Jump("services"))]].concat()];
+    let refused_chain =
+        vec![[if_tcp(), if_new(), vec![Expression::Verdict(Verdict::Jump("refused"))]].concat()];
     Ok(Table {
         name: TABLE,
         chains: vec![
             Chain { name: "services", base: None, rules: services },
             Chain { name: "refused", base: None, rules: refused },
-            Chain { name: "prerouting", base: nat(Hook::Prerouting), rules: jump("services") },
-            Chain { name: "output", base: nat(Hook::Output), rules: jump("services") },
-            Chain { name: "refuse-prerouting", base: filter(Hook::Prerouting), rules: jump("refused") },
-            Chain { name: "refuse-output", base: filter(Hook::Output), rules: jump("refused") },
+            Chain { name: "prerouting", base: nat(Hook::Prerouting), rules: services_chain.clone() },
+            Chain { name: "output", base: nat(Hook::Output), rules: services_chain },
+            Chain { name: "refuse-prerouting", base: filter(Hook::Prerouting), rules: refused_chain.clone() },
+            Chain { name: "refuse-output", base: filter(Hook::Output), rules: refused_chain },
         ],
     })
+}
+
+fn if_new() -> Rule {
+    const NEW: u32 = 1 << 3;
+    vec![
+        Expression::Load(Field::ConnectionState),
+        Expression::Compare(Comparison::Equal, NEW.to_ne_bytes().to_vec()),
+    ]
 }
 
 fn if_addressed_to(addr: SocketAddr) -> Rule {

@@ -65,7 +65,8 @@ pub fn install(rules: &Rules) -> Result<(), Error> {
     nftables::replace(&rules::redirection(rules)?)
 }
 
-/// Takes away what [`install`] put there. That nothing is there is no error.
+/// Takes away what [`install`] put there. That nothing is there is no error. Redirected connections that exist may
+/// end, because the kernel translates addresses only while some rule asks for it.
 ///
 /// # Errors
 /// As [`install`].

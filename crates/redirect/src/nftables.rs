@@ -105,6 +105,10 @@ fn write_expression(element: &mut Attributes<'_>, expression: &Expression) {
                 data.number(1, FIRST);
                 data.number(2, key);
             }),
+            Source::ConnectionTracking(key) => named("ct", &|data| {
+                data.number(1, FIRST);
+                data.number(2, key);
+            }),
             Source::Payload { base, offset, length } => named("payload", &|data| {
                 data.number(1, FIRST);
                 data.number(2, base);
@@ -169,6 +173,8 @@ fn write_verdict(nested: &mut Attributes<'_>, verdict: Verdict) {
 enum Source {
     /// What the kernel knows about the packet.
     Meta(u32),
+    /// What connection tracking knows about the packet's connection.
+    ConnectionTracking(u32),
     /// The packet itself.
     Payload { base: u32, offset: u32, length: u32 },
 }
@@ -177,6 +183,7 @@ fn source(field: Field) -> Source {
     const NETWORK_HEADER: u32 = 1;
     const TRANSPORT_HEADER: u32 = 2;
     match field {
+        Field::ConnectionState => Source::ConnectionTracking(0),
         Field::Mark => Source::Meta(3),
         Field::InputName => Source::Meta(6),
         Field::OutputName => Source::Meta(7),

@@ -79,6 +79,8 @@ pub(crate) enum Expression {
 pub(crate) enum Field {
     SocketUid,
     Mark,
+    /// Where the connection stands, one bit per state. Looking at it switches connection tracking on.
+    ConnectionState,
     InputName,
     OutputName,
     Family,
