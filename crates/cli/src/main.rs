@@ -11,6 +11,8 @@ mod tap;
 mod check;
 mod version;
 mod diagnostics;
+mod local;
+mod demo;
 mod completion;
 mod golden;
 mod units;
@@ -19,6 +21,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use conduit_testbed::spec::Dir;
 
 use args::{Conduit, Connection, Verb};
 use connect::Target;
@@ -30,15 +33,15 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help that nobody reads to its end is no failure.
             drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
         }
     };
     let colour = args.connection.color;
     match run(args) {
-        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Ok(()) => ExitCode::from(Exit::Ok.code()),
         Err(failure) => {
             output::complain(&failure, colour);
-            ExitCode::from(failure.exit() as u8)
+            ExitCode::from(failure.exit().code())
         }
     }
 }
@@ -53,6 +56,9 @@ fn run(args: Conduit) -> Result<(), Failure> {
         Verb::Check(check) => block_on(check::run(check, connection)),
         Verb::Version(version) => block_on(version::run(version, connection)),
         Verb::Diagnostics(diagnostics) => block_on(diagnostics::run(diagnostics, connection)),
+        Verb::Local(local) => local::run(local.verb, connection),
+        Verb::Demo(demo) => demo::run(&demo, connection),
+        Verb::DemoApp(app) => demo::app(&app),
         Verb::Completion(completion) => completion::run(&completion),
     }
 }
@@ -72,11 +78,11 @@ fn block_on(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 impl Connection {
     /// Where the controller is: what was named, else the local world's socket.
     fn target(&self) -> Target {
-        self.controller.clone().unwrap_or_else(|| Target::Unix(self.world().join("operator.sock")))
+        self.controller.clone().unwrap_or_else(|| Target::Unix(self.world().operator_socket()))
     }
 
-    /// The local world's directory.
-    fn world(&self) -> std::path::PathBuf {
-        self.local_dir.clone().unwrap_or_else(|| "/tmp/conduit-local".into())
+    /// The local world.
+    fn world(&self) -> Dir {
+        Dir::or_default(self.local_dir.as_deref())
     }
 }

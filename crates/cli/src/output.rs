@@ -11,13 +11,28 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All is well.
-    Ok = 0,
+    Ok,
     /// The check or the command found a problem.
-    Problem = 1,
+    Problem,
     /// The command line could not be understood.
-    Usage = 2,
+    Usage,
     /// The mesh cannot be reached.
-    Unreachable = 3,
+    Unreachable,
+    /// Whatever the program that was run in a pod ended with.
+    Of(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Problem => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Of(code) => code,
+        }
+    }
 }
 
 /// Why a verb did not do what it was asked to.
@@ -68,7 +83,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Told { what, hint, .. } if hint.is_empty() => f.write_str(what),
             Self::Told { what, hint, .. } => write!(f, "{what} ({hint})"),
-            Self::Silent(exit) => write!(f, "exit code {}", *exit as u8),
+            Self::Silent(exit) => write!(f, "exit code {}", exit.code()),
             Self::ReaderLeft => f.write_str("the reader of stdout went away"),
         }
     }

@@ -42,8 +42,9 @@ pub(crate) async fn run(args: Top, connection: &Connection) -> Result<(), Failur
     let by_path = !args.resource.is_empty();
     let terminal = io::stdout().is_terminal();
     if terminal && args.duration.is_none() && args.output.format != Format::Json {
-        let start = if by_path { live::Start::Paths(tapped) } else { live::Start::Workloads(wanted) };
-        return live::run(controller, start).await;
+        let start =
+            if by_path { live::Start::Paths(Box::new(tapped)) } else { live::Start::Workloads(wanted) };
+        return Box::pin(live::run(controller, start)).await;
     }
     let duration = args.duration.unwrap_or(COLLECT);
     if by_path {
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: Top, connection: &Connection) -> Result<(), Failur
                 COLLECT.as_secs()
             ));
         }
-        let paths = collect(&mut controller, tapped, duration).await?;
+        let paths = Box::pin(collect(&mut controller, tapped, duration)).await?;
         return print_paths(&paths, args.output.format, Paint::stdout(connection.color));
     }
     if !terminal {

@@ -28,19 +28,27 @@ pub(crate) enum Start {
     /// The table of workloads.
     Workloads(Resource),
     /// The requests of a resource.
-    Paths(TapRequest),
+    Paths(Box<TapRequest>),
 }
 
 /// Where news comes from. A question that is under way is never given up for a key.
 enum Source {
-    Stat { controller: Controller, request: StatRequest, wait: Duration },
+    Stat(Box<Question>),
     Tap(Box<Streaming<TapEvent>>),
     Ended,
 }
 
+/// What is asked again and again.
+struct Question {
+    controller: Controller,
+    request: StatRequest,
+    /// How long until it is asked next.
+    wait: Duration,
+}
+
 enum News {
     Stat(StatResponse),
-    Tap(TapEvent),
+    Tap(Box<TapEvent>),
     TapEnded,
 }
 
@@ -48,13 +56,13 @@ type Pending = Pin<Box<dyn Future<Output = (Source, Result<News, Failure>)>>>;
 
 async fn next(mut source: Source) -> (Source, Result<News, Failure>) {
     let news = match &mut source {
-        Source::Stat { controller, request, wait } => {
-            tokio::time::sleep(*wait).await;
-            *wait = STAT_INTERVAL;
-            stat::fetch(controller, request).await.map(News::Stat)
+        Source::Stat(question) => {
+            tokio::time::sleep(question.wait).await;
+            question.wait = STAT_INTERVAL;
+            stat::fetch(&mut question.controller, &question.request).await.map(News::Stat)
         }
         Source::Tap(events) => match events.message().await {
-            Ok(Some(event)) => Ok(News::Tap(event)),
+            Ok(Some(event)) => Ok(News::Tap(Box::new(event))),
             Ok(None) => Ok(News::TapEnded),
             Err(status) => Err(connect::refused("go on with the tap", &status)),
         },
@@ -68,7 +76,7 @@ async fn next(mut source: Source) -> (Source, Result<News, Failure>) {
 /// # Errors
 /// When the terminal cannot be used, or the controller refuses or goes away.
 pub(crate) async fn run(controller: Controller, start: Start) -> Result<(), Failure> {
-    let mut live = Live::new(controller, start).await?;
+    let mut live = Box::pin(Live::new(controller, start)).await?;
     let cannot = |error: io::Error| {
         Failure::problem(
             format!("cannot use the terminal: {error}"),
@@ -76,7 +84,7 @@ pub(crate) async fn run(controller: Controller, start: Start) -> Result<(), Fail
         )
     };
     let mut terminal = ratatui::try_init().map_err(cannot)?;
-    let ended = live.until_left(&mut terminal).await;
+    let ended = Box::pin(live.until_left(&mut terminal)).await;
     ratatui::try_restore().map_err(cannot)?;
     ended
 }
@@ -102,7 +110,7 @@ impl Live {
             }
             Start::Paths(request) => {
                 let screen = paths_screen(request.resource.as_ref(), false);
-                (None, screen, Source::Tap(Box::new(tap::open(&mut controller, request).await?)))
+                (None, screen, Source::Tap(Box::new(tap::open(&mut controller, *request).await?)))
             }
         };
         let pending = Box::pin(next(source));
@@ -202,7 +210,11 @@ impl Live {
 }
 
 fn stat_source(controller: &Controller, wanted: Resource) -> Source {
-    Source::Stat { controller: controller.clone(), request: workloads(wanted), wait: Duration::ZERO }
+    Source::Stat(Box::new(Question {
+        controller: controller.clone(),
+        request: workloads(wanted),
+        wait: Duration::ZERO,
+    }))
 }
 
 fn workloads_screen(wanted: &Resource) -> Screen {
