@@ -35,7 +35,8 @@ impl Load {
     pub fn observe(&mut self, latency: Duration, now: Instant) {
         let latency = nanos(latency);
         let weight = self.weight(now);
-        self.cost_ns = if latency > self.cost_ns { latency } else { self.cost_ns * weight + latency * (1.0 - weight) };
+        self.cost_ns =
+            if latency > self.cost_ns { latency } else { self.cost_ns * weight + latency * (1.0 - weight) };
         self.updated = now;
     }
 

@@ -58,7 +58,7 @@ fn the_faster_of_two_endpoints_gets_most_requests() {
         picked[chosen] += 1;
         loads[chosen].begin();
         loads[chosen].observe(latency[chosen], now);
-    loads[chosen].end();
+        loads[chosen].end();
         now += MS;
     }
     assert!(picked[1] < picked[0] / 4, "{picked:?}");

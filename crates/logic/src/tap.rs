@@ -27,7 +27,9 @@ impl std::str::FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(prefix) if prefix.bytes().all(|b| b.is_ascii_digit()) => prefix.parse().map_err(|_| invalid())?,
+            Some(prefix) if prefix.bytes().all(|b| b.is_ascii_digit()) => {
+                prefix.parse().map_err(|_| invalid())?
+            }
             Some(_) => return Err(invalid()),
             None => bits,
         };
@@ -133,7 +135,9 @@ impl Filter {
     #[must_use]
     pub fn matches_start(&self, facts: &Facts<'_>) -> bool {
         let text = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
-        let identity = |wanted: &str, is: Option<&Identity>| wanted.is_empty() || is.is_some_and(|i| i.as_str() == wanted);
+        let identity = |wanted: &str, is: Option<&Identity>| {
+            wanted.is_empty() || is.is_some_and(|i| i.as_str() == wanted)
+        };
         let host = facts.authority.rsplit_once(':').map_or(facts.authority, |(host, _)| host);
         self.direction.is_none_or(|d| d == facts.direction)
             && self.port.is_none_or(|p| p == facts.destination.port())

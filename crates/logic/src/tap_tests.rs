@@ -23,7 +23,12 @@ fn everything_that_is_set_must_match() {
     let matching = [
         Filter::default(),
         Filter { direction: Some(Direction::Outbound), port: Some(8080), ..Filter::default() },
-        Filter { method: "get".into(), path_prefix: "/cart".into(), authority: "web".into(), ..Filter::default() },
+        Filter {
+            method: "get".into(),
+            path_prefix: "/cart".into(),
+            authority: "web".into(),
+            ..Filter::default()
+        },
         Filter { destination: Some("10.1.0.0/24".parse().unwrap()), ..Filter::default() },
         Filter { workload: Workload { name: "web".into(), ..Workload::default() }, ..Filter::default() },
     ];
@@ -56,7 +61,8 @@ fn class_and_latency_are_judged_at_the_end() {
 
 #[test]
 fn ranges_of_addresses_are_read_and_compared() {
-    let contains = |network: &str, ip: &str| network.parse::<Network>().unwrap().contains(ip.parse().unwrap());
+    let contains =
+        |network: &str, ip: &str| network.parse::<Network>().unwrap().contains(ip.parse().unwrap());
     assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
     assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("::/0", "fd00::1"));
     assert!(contains("fd00::/64", "fd00::ffff") && !contains("fd00::/64", "fd00:0:0:1::1"));

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -287,6 +288,24 @@ impl InboundPod {
     #[must_use]
     pub fn declared(&self, port: u16) -> Declared {
         self.ports.iter().find(|(p, _)| *p == port).map_or(Declared::Detect, |(_, declared)| *declared)
+    }
+}
+
+/// Reads a duration as people write it: `500ms`, `30s`, `5m` or `24h`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as 500ms, 30s, 5m or 24h");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        _ => Err(wrong()),
     }
 }
 

@@ -1,0 +1,274 @@
+//! What proxies reported, by what it is about, in slots of time: short ones for the last minute, long ones for the last ten.
+//! Pure but for its lock; the clock is an argument.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use conduit_api::common::v1 as common;
+use conduit_api::metrics::v1::{EdgeReport, ProxyStats, ReportRequest};
+use conduit_logic::stats::Counts;
+use conduit_logic::words::{Direction, Protocol, Service, Workload};
+
+use crate::model::Name;
+
+/// Series at the most: 5,000 proxies with ten edges each. What comes beyond is dropped and counted.
+pub const SERIES_MAX: usize = 50_000;
+/// Edges taken from one report: what a proxy's own limit is.
+pub const EDGES_MAX: usize = 600;
+
+const FINE: Slots = Slots { width: Duration::from_secs(2), count: 31 };
+const COARSE: Slots = Slots { width: Duration::from_secs(30), count: 21 };
+
+#[derive(Debug, Clone, Copy)]
+struct Slots {
+    width: Duration,
+    count: u64,
+}
+
+/// How the bytes of an edge are protected.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tls {
+    /// `TLSv1.3`.
+    pub version: String,
+    /// The key exchange group.
+    pub key_exchange: String,
+    /// The reporter's identity.
+    pub local: String,
+    /// The peer's.
+    pub peer: String,
+}
+
+/// What a series is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The reporting pod.
+    pub pod: Name,
+    /// Its workload.
+    pub workload: Workload,
+    /// Which side of the pod.
+    pub direction: Direction,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// Outbound: the destination's workload.
+    pub peer: Workload,
+    /// Outbound: the service that was called.
+    pub service: Option<Service>,
+    /// `None` in the clear.
+    pub tls: Option<Tls>,
+}
+
+/// Counts over some time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sums {
+    /// Requests, or connections that ended, that went well.
+    pub successes: u64,
+    /// That did not.
+    pub failures: u64,
+    /// Of the failures, the mesh's own.
+    pub mesh_failures: u64,
+    /// Latencies.
+    pub latency: Counts,
+    /// Bytes towards the destination.
+    pub sent: u64,
+    /// Bytes towards the source.
+    pub received: u64,
+    /// Connections that began.
+    pub connections: u64,
+}
+
+impl Sums {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.successes += other.successes;
+        self.failures += other.failures;
+        self.mesh_failures += other.mesh_failures;
+        self.latency.merge(&other.latency);
+        self.sent += other.sent;
+        self.received += other.received;
+        self.connections += other.connections;
+    }
+
+    /// Requests or connections.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.successes + self.failures
+    }
+}
+
+impl From<&EdgeReport> for Sums {
+    fn from(edge: &EdgeReport) -> Self {
+        let mut latency = Counts::default();
+        for bucket in &edge.latency {
+            latency.add(bucket.index as usize, bucket.count);
+        }
+        Self {
+            successes: edge.successes,
+            failures: edge.failures,
+            mesh_failures: edge.mesh_failures.min(edge.failures),
+            latency,
+            sent: edge.bytes_sent,
+            received: edge.bytes_received,
+            connections: edge.connections_opened,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    fine: VecDeque<(u64, Sums)>,
+    coarse: VecDeque<(u64, Sums)>,
+}
+
+impl Series {
+    fn add(&mut self, since_start: Duration, sums: &Sums) {
+        for (slots, ring) in [(FINE, &mut self.fine), (COARSE, &mut self.coarse)] {
+            let slot = slots.at(since_start);
+            match ring.back_mut() {
+                Some((last, sum)) if *last == slot => sum.add(sums),
+                _ => ring.push_back((slot, sums.clone())),
+            }
+        }
+        self.forget(since_start);
+    }
+
+    fn forget(&mut self, since_start: Duration) {
+        for (slots, ring) in [(FINE, &mut self.fine), (COARSE, &mut self.coarse)] {
+            let oldest = slots.at(since_start).saturating_sub(slots.count);
+            while ring.front().is_some_and(|(slot, _)| *slot < oldest) {
+                ring.pop_front();
+            }
+        }
+    }
+
+    fn over(&self, since_start: Duration, window: Duration) -> Sums {
+        let (slots, ring) = if window <= Duration::from_secs(60) { (FINE, &self.fine) } else { (COARSE, &self.coarse) };
+        let first = slots.at(since_start.saturating_sub(window));
+        let mut sums = Sums::default();
+        for (_, sum) in ring.iter().filter(|(slot, _)| *slot > first || since_start < window) {
+            sums.add(sum);
+        }
+        sums
+    }
+}
+
+impl Slots {
+    fn at(self, since_start: Duration) -> u64 {
+        since_start.as_secs() / self.width.as_secs()
+    }
+}
+
+/// What a proxy last said of itself.
+#[derive(Debug, Clone)]
+pub struct ProxyState {
+    /// Its workload.
+    pub workload: Workload,
+    /// Its own figures.
+    pub stats: ProxyStats,
+    /// When it said so.
+    pub heard: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    series: HashMap<Key, Series>,
+    proxies: HashMap<Name, ProxyState>,
+    refused: u64,
+    swept: u64,
+}
+
+/// All that was reported.
+#[derive(Debug)]
+pub struct Aggregate {
+    start: Instant,
+    // Guards everything for one report or one question; never held while waiting.
+    inner: Mutex<Inner>,
+}
+
+impl Aggregate {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(start: Instant) -> Self {
+        Self { start, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a report in. Pod and workload are what the model says of the caller, not what the report says.
+    pub fn report(&self, pod: &Name, workload: &Workload, report: &ReportRequest, now: Instant) {
+        let since_start = now.saturating_duration_since(self.start);
+        let mut inner = self.lock();
+        for edge in report.edges.iter().take(EDGES_MAX) {
+            let Some(key) = key(pod, workload, edge) else { continue };
+            if inner.series.len() >= SERIES_MAX && !inner.series.contains_key(&key) {
+                inner.refused += 1;
+                continue;
+            }
+            inner.series.entry(key).or_default().add(since_start, &edge.into());
+        }
+        if let Some(stats) = report.proxy.clone() {
+            inner.proxies.insert(pod.clone(), ProxyState { workload: workload.clone(), stats, heard: now });
+        }
+        let slot = COARSE.at(since_start);
+        if inner.swept != slot {
+            inner.swept = slot;
+            inner.series.retain(|_, series| {
+                series.forget(since_start);
+                !series.coarse.is_empty()
+            });
+            let age = COARSE.width.saturating_mul(u32::try_from(COARSE.count).unwrap_or(u32::MAX));
+            inner.proxies.retain(|_, proxy| now.saturating_duration_since(proxy.heard) < age);
+        }
+    }
+
+    /// The counts of each series over the last `window`.
+    #[must_use]
+    pub fn over(&self, window: Duration, now: Instant) -> Vec<(Key, Sums)> {
+        let since_start = now.saturating_duration_since(self.start);
+        let inner = self.lock();
+        let sums = inner.series.iter().map(|(key, series)| (key.clone(), series.over(since_start, window)));
+        sums.filter(|(_, sums)| *sums != Sums::default()).collect()
+    }
+
+    /// The time that a window really covers: less than the window when we began later.
+    #[must_use]
+    pub fn covered(&self, window: Duration, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start).clamp(Duration::from_secs(1), window)
+    }
+
+    /// What each proxy last said of itself.
+    #[must_use]
+    pub fn proxies(&self) -> HashMap<Name, ProxyState> {
+        self.lock().proxies.clone()
+    }
+
+    /// How many series there are, and how many were refused.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, u64) {
+        let inner = self.lock();
+        (inner.series.len(), inner.refused)
+    }
+}
+
+fn key(pod: &Name, workload: &Workload, edge: &EdgeReport) -> Option<Key> {
+    Some(Key {
+        pod: pod.clone(),
+        workload: workload.clone(),
+        direction: edge.direction().word()?,
+        protocol: edge.protocol().word()?,
+        peer: edge.peer_workload.clone().map(Workload::from).unwrap_or_default(),
+        service: edge.service.clone().and_then(|service| Service::try_from(service).ok()),
+        tls: edge.tls.clone().map(|tls: common::TlsInfo| Tls {
+            version: tls.version,
+            key_exchange: tls.key_exchange,
+            local: tls.local_identity,
+            peer: tls.peer_identity,
+        }),
+    })
+}
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;

@@ -1,0 +1,311 @@
+//! Everything the controller knows of pods, services and endpoints, indexed. One task owns it and applies batches of events;
+//! `apply` is pure and says what was touched, so that only the proxies concerned hear of a change.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+
+use conduit_logic::ports;
+use conduit_logic::words::{self, Declared, Identity, Workload};
+
+use crate::source::Event;
+use crate::source::objects::{EndpointSlice, Key, Object, Owner, Pod, Service, ServicePort, namespace};
+
+/// Namespace and name.
+pub type Name = (String, String);
+
+/// The label by which an EndpointSlice names its service.
+const LABEL_SERVICE: &str = "kubernetes.io/service-name";
+/// The label by which a ReplicaSet's pods name its template.
+const LABEL_TEMPLATE: &str = "pod-template-hash";
+
+/// What a batch of events concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Services whose endpoints or ports may have changed.
+    pub services: HashSet<Name>,
+    /// Addresses of pods and services that may lead elsewhere now.
+    pub addresses: HashSet<IpAddr>,
+    /// Pods that may have changed.
+    pub pods: HashSet<Name>,
+}
+
+/// The model.
+#[derive(Debug)]
+pub struct Model {
+    trust_domain: String,
+    pods: HashMap<Name, Pod>,
+    services: HashMap<Name, Service>,
+    slices: HashMap<Name, EndpointSlice>,
+    by_ip: HashMap<IpAddr, Name>,
+    by_cluster_ip: HashMap<IpAddr, Name>,
+    slices_of: HashMap<Name, HashSet<Name>>,
+    services_of: HashMap<Name, HashMap<Name, usize>>,
+}
+
+impl Model {
+    /// An empty model of this trust domain.
+    #[must_use]
+    pub fn new(trust_domain: &str) -> Self {
+        Self {
+            trust_domain: trust_domain.to_owned(),
+            pods: HashMap::new(),
+            services: HashMap::new(),
+            slices: HashMap::new(),
+            by_ip: HashMap::new(),
+            by_cluster_ip: HashMap::new(),
+            slices_of: HashMap::new(),
+            services_of: HashMap::new(),
+        }
+    }
+
+    /// Takes a batch of events in and says what it touched.
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Touched {
+        let mut touched = Touched::default();
+        for event in events {
+            match event {
+                Event::Apply(Object::Pod(pod)) => {
+                    let name = name_of(&pod.metadata);
+                    self.remove_pod(&name, &mut touched);
+                    for ip in pod.addresses() {
+                        self.by_ip.insert(ip, name.clone());
+                        touched.addresses.insert(ip);
+                    }
+                    self.pods.insert(name, *pod);
+                }
+                Event::Apply(Object::Service(service)) => {
+                    let name = name_of(&service.metadata);
+                    self.remove_service(&name, &mut touched);
+                    for ip in service.cluster_ips() {
+                        self.by_cluster_ip.insert(ip, name.clone());
+                        touched.addresses.insert(ip);
+                    }
+                    self.touch_pods_of(&name, &mut touched);
+                    self.services.insert(name, *service);
+                }
+                Event::Apply(Object::EndpointSlice(slice)) => {
+                    let name = name_of(&slice.metadata);
+                    self.remove_slice(&name, &mut touched);
+                    self.insert_slice(name, *slice, &mut touched);
+                }
+                Event::Delete(key) => self.delete(key, &mut touched),
+            }
+        }
+        touched
+    }
+
+    fn delete(&mut self, (kind, namespace, name): Key, touched: &mut Touched) {
+        let name = (namespace, name);
+        match kind {
+            "Pod" => self.remove_pod(&name, touched),
+            "Service" => self.remove_service(&name, touched),
+            _ => self.remove_slice(&name, touched),
+        }
+    }
+
+    fn remove_pod(&mut self, name: &Name, touched: &mut Touched) {
+        touched.pods.insert(name.clone());
+        touched.services.extend(self.services_of.get(name).into_iter().flat_map(HashMap::keys).cloned());
+        if let Some(pod) = self.pods.remove(name) {
+            for ip in pod.addresses() {
+                if self.by_ip.get(&ip) == Some(name) {
+                    self.by_ip.remove(&ip);
+                }
+                touched.addresses.insert(ip);
+            }
+        }
+    }
+
+    fn remove_service(&mut self, name: &Name, touched: &mut Touched) {
+        touched.services.insert(name.clone());
+        self.touch_pods_of(name, touched);
+        if let Some(service) = self.services.remove(name) {
+            for ip in service.cluster_ips() {
+                if self.by_cluster_ip.get(&ip) == Some(name) {
+                    self.by_cluster_ip.remove(&ip);
+                }
+                touched.addresses.insert(ip);
+            }
+        }
+    }
+
+    /// A service's declarations are its pods' too.
+    fn touch_pods_of(&self, service: &Name, touched: &mut Touched) {
+        for slice in self.slices_of(service) {
+            for pod in pods_of(slice) {
+                touched.addresses.extend(self.pods.get(&pod).into_iter().flat_map(Pod::addresses));
+                touched.pods.insert(pod);
+            }
+        }
+    }
+
+    fn remove_slice(&mut self, name: &Name, touched: &mut Touched) {
+        let Some(slice) = self.slices.remove(name) else { return };
+        let Some(service) = service_of(&slice) else { return };
+        if let Some(slices) = self.slices_of.get_mut(&service) {
+            slices.remove(name);
+        }
+        for pod in pods_of(&slice) {
+            if let Some(services) = self.services_of.get_mut(&pod) {
+                if let Some(count) = services.get_mut(&service) {
+                    *count -= 1;
+                }
+                services.retain(|_, count| *count > 0);
+                if services.is_empty() {
+                    self.services_of.remove(&pod);
+                }
+            }
+            touched.pods.insert(pod);
+        }
+        touched.services.insert(service);
+    }
+
+    fn insert_slice(&mut self, name: Name, slice: EndpointSlice, touched: &mut Touched) {
+        if let Some(service) = service_of(&slice) {
+            self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+            for pod in pods_of(&slice) {
+                *self.services_of.entry(pod.clone()).or_default().entry(service.clone()).or_default() += 1;
+                touched.addresses.extend(self.pods.get(&pod).into_iter().flat_map(Pod::addresses));
+                touched.pods.insert(pod);
+            }
+            touched.services.insert(service);
+        }
+        self.slices.insert(name, slice);
+    }
+
+    /// Whether what is at this address may have changed.
+    #[must_use]
+    pub fn touches(&self, touched: &Touched, addr: SocketAddr) -> bool {
+        touched.addresses.contains(&addr.ip())
+            || self.by_cluster_ip.get(&addr.ip()).is_some_and(|service| touched.services.contains(service))
+    }
+
+    /// The pod with this name.
+    #[must_use]
+    pub fn pod(&self, name: &Name) -> Option<&Pod> {
+        self.pods.get(name)
+    }
+
+    /// The pod at this address.
+    #[must_use]
+    pub fn pod_at(&self, ip: IpAddr) -> Option<&Pod> {
+        self.by_ip.get(&ip).and_then(|name| self.pods.get(name))
+    }
+
+    /// The service with this cluster IP.
+    #[must_use]
+    pub fn service_at(&self, ip: IpAddr) -> Option<&Service> {
+        self.by_cluster_ip.get(&ip).and_then(|name| self.services.get(name))
+    }
+
+    /// All pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
+    }
+
+    /// Services, pods, endpoints.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        let endpoints = self.slices.values().map(|slice| slice.endpoints.len()).sum();
+        (self.services.len(), self.pods.len(), endpoints)
+    }
+
+    /// The slices of a service.
+    pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+    }
+
+    /// The services that have the pod as an endpoint.
+    pub fn services_of(&self, pod: &Name) -> impl Iterator<Item = &Service> {
+        self.services_of.get(pod).into_iter().flat_map(HashMap::keys).filter_map(|name| self.services.get(name))
+    }
+
+    /// What the pod's proxy must prove; `None` when it has none.
+    #[must_use]
+    pub fn identity(&self, pod: &Pod) -> Option<Identity> {
+        if !is_meshed(pod) {
+            return None;
+        }
+        let account = pod.spec.service_account_name.as_str();
+        let account = if account.is_empty() { "default" } else { account };
+        Identity::new(&self.trust_domain, namespace(&pod.metadata), account).ok()
+    }
+}
+
+/// Whether the pod has a proxy.
+#[must_use]
+pub fn is_meshed(pod: &Pod) -> bool {
+    pod.metadata.labels.get(ports::LABEL_MESHED).is_some_and(|value| value == "true")
+}
+
+/// Namespace and name of an object.
+#[must_use]
+pub fn name_of(metadata: &crate::source::objects::Metadata) -> Name {
+    (namespace(metadata).to_owned(), metadata.name.clone())
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<Name> {
+    let service = slice.metadata.labels.get(LABEL_SERVICE)?;
+    Some((namespace(&slice.metadata).to_owned(), service.clone()))
+}
+
+/// The pods behind a slice's endpoints.
+fn pods_of(slice: &EndpointSlice) -> HashSet<Name> {
+    let pod = |target: &crate::source::objects::TargetRef| {
+        let own = namespace(&slice.metadata);
+        let namespace = if target.namespace.is_empty() { own } else { &target.namespace };
+        (target.kind == "Pod").then(|| (namespace.to_owned(), target.name.clone()))
+    };
+    slice.endpoints.iter().filter_map(|endpoint| pod(endpoint.target_ref.as_ref()?)).collect()
+}
+
+/// The workload that a pod belongs to: its owner, and the Deployment above a ReplicaSet, whose name is the ReplicaSet's without
+/// the hash of its template.
+#[must_use]
+pub fn workload_of(pod: &Pod) -> Workload {
+    let namespace = namespace(&pod.metadata).to_owned();
+    let of = |kind: &str, name: &str| Workload { namespace: namespace.clone(), kind: kind.to_owned(), name: name.to_owned() };
+    match pod.metadata.owner_references.first() {
+        None => of("Pod", &pod.metadata.name),
+        Some(Owner { kind, name }) => {
+            let hash = pod.metadata.labels.get(LABEL_TEMPLATE).map(|hash| format!("-{hash}"));
+            match hash.and_then(|hash| name.strip_suffix(&hash)) {
+                Some(deployment) if kind == "ReplicaSet" => of("Deployment", deployment),
+                _ => of(kind, name),
+            }
+        }
+    }
+}
+
+/// The pod's name in Conduit's words.
+#[must_use]
+pub fn pod_of(pod: &Pod) -> words::Pod {
+    words::Pod { namespace: namespace(&pod.metadata).to_owned(), name: pod.metadata.name.clone() }
+}
+
+/// What a service's port is said to speak: its annotation, its appProtocol, or its name, in this order.
+#[must_use]
+pub fn declared(service: &Service, port: &ServicePort) -> Declared {
+    if opaque_ports(&service.metadata.annotations).any(|range| range.contains(&port.port)) {
+        return Declared::Opaque;
+    }
+    let by_name = || Declared::parse(port.name.split('-').next().unwrap_or_default());
+    match port.app_protocol.as_deref().map(Declared::parse) {
+        Some(declared) if declared != Declared::Detect => declared,
+        _ => by_name(),
+    }
+}
+
+/// The ranges of the opaque-ports annotation; what cannot be read is left out.
+pub fn opaque_ports(
+    annotations: &std::collections::BTreeMap<String, String>,
+) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> + '_ {
+    let text = annotations.get(ports::ANNOTATION_OPAQUE_PORTS).map(String::as_str).unwrap_or_default();
+    text.split(',').filter_map(|part| {
+        let (from, to) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    })
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! The operator's API.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use conduit_api::operator::v1 as api;
+use conduit_api::operator::v1::operator_server::Operator;
+use conduit_api::tap::v1::inspect_client::InspectClient;
+use conduit_api::tap::v1::{InspectRequest, InspectResponse, TapEvent};
+use conduit_process::build;
+use conduit_process::tasks::Tasks;
+use conduit_tls::Credentials;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::proxies::{self, describe};
+use super::{rows, tap};
+use crate::identity::authority::Authority;
+use crate::identity::service::unix_s;
+use crate::metrics::series::Aggregate;
+use crate::model::{name_of, workload_of};
+use crate::store::Store;
+
+/// A proxy counts as connected when it was heard of within this: its reports come every second.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// An inspection that takes longer is given up.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The service.
+pub struct Service {
+    /// What there is.
+    pub store: Arc<Store>,
+    /// What was reported.
+    pub aggregate: Arc<Aggregate>,
+    /// Whose anchors and issuer to tell.
+    pub authority: Arc<Authority>,
+    /// How we prove ourselves to proxies.
+    pub credentials: Credentials,
+    /// Owns taps.
+    pub tasks: Tasks,
+    /// Discovery streams that are open.
+    pub streams: Arc<AtomicUsize>,
+    /// Our trust domain.
+    pub trust_domain: String,
+    /// Where the model comes from.
+    pub source: String,
+    /// When we began.
+    pub started: Instant,
+}
+
+fn window(seconds: u32) -> Duration {
+    Duration::from_secs(if seconds == 0 { 60 } else { u64::from(seconds.min(600)) })
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[tonic::async_trait]
+impl Operator for Service {
+    async fn info(&self, _: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
+        let (services, pods, endpoints) = self.store.read(crate::model::Model::sizes);
+        let anchor = |der: &rustls::pki_types::CertificateDer<'_>| {
+            let end = x509_parser::parse_x509_certificate(der).map(|(_, c)| c.validity().not_after.timestamp());
+            let digest = digest(der);
+            api::TrustAnchor { sha256: digest, not_after_unix_s: end.map_or(0, |end| u64::try_from(end).unwrap_or(0)) }
+        };
+        Ok(Response::new(api::InfoResponse {
+            version: build::VERSION.to_owned(),
+            trust_domain: self.trust_domain.clone(),
+            uptime_s: self.started.elapsed().as_secs(),
+            trust_anchors: self.authority.anchors().iter().map(anchor).collect(),
+            issuer_not_after_unix_s: unix_s(self.authority.issuer_not_after()),
+            source: self.source.clone(),
+            services: count(services),
+            pods: count(pods),
+            endpoints: count(endpoints),
+            proxies_connected: count(self.streams.load(Ordering::Relaxed)),
+            source_errors: self.store.problems().iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn stat(&self, request: Request<api::StatRequest>) -> Result<Response<api::StatResponse>, Status> {
+        let request = request.into_inner();
+        let (window, now) = (window(request.window_s), Instant::now());
+        let reported = self.aggregate.over(window, now);
+        let covered = self.aggregate.covered(window, now);
+        let resource = request.resource.unwrap_or_default();
+        let ends = (request.to.as_ref(), request.from.as_ref());
+        let rows = self.store.read(|model| rows::stat(model, &reported, &resource, ends, covered));
+        Ok(Response::new(api::StatResponse { rows }))
+    }
+
+    async fn edges(&self, request: Request<api::EdgesRequest>) -> Result<Response<api::EdgesResponse>, Status> {
+        let request = request.into_inner();
+        let (window, now) = (window(request.window_s), Instant::now());
+        let reported = self.aggregate.over(window, now);
+        let covered = self.aggregate.covered(window, now);
+        let edges = rows::edges(&reported, &request.resource.unwrap_or_default(), covered);
+        Ok(Response::new(api::EdgesResponse { edges }))
+    }
+
+    async fn proxies(&self, request: Request<api::ProxiesRequest>) -> Result<Response<api::ProxiesResponse>, Status> {
+        let resource = request.into_inner().resource.unwrap_or_default();
+        let heard = self.aggregate.proxies();
+        let mut proxies = self.store.read(|model| {
+            let meant = tap::resolve(model, &resource);
+            let row = |proxy: proxies::Proxy| {
+                let workload = model.pod(&proxy.pod).map(workload_of).unwrap_or_default();
+                let state = heard.get(&proxy.pod);
+                let stats = state.map(|state| state.stats.clone()).unwrap_or_default();
+                let ago = state.map(|state| state.heard.elapsed());
+                api::Proxy {
+                    pod: Some(conduit_api::common::v1::PodRef { namespace: proxy.pod.0, name: proxy.pod.1 }),
+                    workload: Some((&workload).into()),
+                    ip: proxy.ip.to_string(),
+                    version: stats.version,
+                    connected: ago.is_some_and(|ago| ago < HEARD_WITHIN),
+                    rss_bytes: stats.rss_bytes,
+                    cpu_seconds: stats.cpu_seconds,
+                    requests: stats.requests_total,
+                    open_connections: stats.open_connections,
+                    certificate_not_after_unix_s: stats.certificate_not_after_unix_s,
+                    last_report_ms_ago: ago.map_or(u64::MAX, |ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+                    uptime_s: stats.uptime_s,
+                }
+            };
+            meant.into_iter().map(row).collect::<Vec<_>>()
+        });
+        proxies.sort_by(|a, b| a.pod.as_ref().map(|p| &p.name).cmp(&b.pod.as_ref().map(|p| &p.name)));
+        Ok(Response::new(api::ProxiesResponse { proxies }))
+    }
+
+    type TapStream = Pin<Box<dyn Stream<Item = Result<TapEvent, Status>> + Send>>;
+
+    async fn tap(&self, request: Request<api::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
+        let request = request.into_inner();
+        let resource = request.resource.clone().unwrap_or_default();
+        let mut proxies = self.store.read(|model| tap::resolve(model, &resource));
+        if proxies.is_empty() {
+            return Err(Status::not_found("no meshed pod matches: `conduit stat` lists what there is"));
+        }
+        if proxies.len() > tap::PROXIES_MAX {
+            tracing::warn!(pods = proxies.len(), max = tap::PROXIES_MAX, "a tap asks the first pods only");
+            proxies.truncate(tap::PROXIES_MAX);
+        }
+        let (events, outgoing) = mpsc::channel(tap::EVENTS_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (store, credentials) = (self.store.clone(), self.credentials.clone());
+        tap::Fanout { store, credentials, request, events, dropped }.start(proxies, &self.tasks);
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+
+    async fn inspect(&self, request: Request<api::PodInspectRequest>) -> Result<Response<InspectResponse>, Status> {
+        let request = request.into_inner();
+        let pod = request.pod.clone().unwrap_or_default();
+        let name = (if pod.namespace.is_empty() { "default".to_owned() } else { pod.namespace }, pod.name);
+        let found = self.store.read(|model| model.pod(&name).map(|pod| (name_of(&pod.metadata), proxies::of(model, pod))));
+        let proxy = match found {
+            Some((_, Some(proxy))) => proxy,
+            Some((name, None)) => return Err(Status::not_found(format!("pod {}/{} has no proxy", name.0, name.1))),
+            None => return Err(Status::not_found(format!("there is no pod {}/{}", name.0, name.1))),
+        };
+        let call = async {
+            let channel = proxies::open(&self.credentials, &proxy).await.map_err(|e| Status::unavailable(describe(&e)))?;
+            InspectClient::new(channel).inspect(InspectRequest { kind: request.kind }).await
+        };
+        let late = |_| Status::unavailable("the proxy did not answer in time");
+        tokio::time::timeout(INSPECT_TIMEOUT, call).await.map_err(late)?
+    }
+}
+
+/// SHA-256 in hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let hash = provider.cipher_suites.iter().find_map(|suite| match suite {
+        rustls::SupportedCipherSuite::Tls13(suite) if suite.common.hash_provider.output_len() == 32 => {
+            Some(suite.common.hash_provider.hash(bytes))
+        }
+        _ => None,
+    });
+    hash.map(|hash| hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+}

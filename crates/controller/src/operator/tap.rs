@@ -1,0 +1,155 @@
+//! A tap: asks every proxy of the resource, merges what they see, and adds the names that only the controller knows. A client
+//! that is slow loses events, and is told how many.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use conduit_api::operator::v1::{Resource, TapRequest};
+use conduit_api::tap::v1::tap_client::TapClient;
+use conduit_api::tap::v1::{Dropped, ObserveRequest, Peer, TapEvent, tap_event};
+use conduit_logic::words::{Service, Workload};
+use conduit_process::tasks::Tasks;
+use conduit_tls::Credentials;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::proxies::{self, Proxy, describe};
+use super::rows::matches;
+use crate::model::{Model, pod_of, workload_of};
+use crate::store::Store;
+
+/// Events on their way to one client.
+pub const EVENTS_MAX: usize = 1024;
+/// Proxies that one tap asks at the most: what a person can make sense of, and a bound on connections.
+pub const PROXIES_MAX: usize = 200;
+/// How often a client is told of events that it lost.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The proxies of a resource.
+#[must_use]
+pub fn resolve(model: &Model, resource: &Resource) -> Vec<Proxy> {
+    let of_service = |pod: &crate::source::objects::Pod| {
+        let services: Vec<_> = model.services_of(&crate::model::name_of(&pod.metadata)).collect();
+        services.iter().any(|service| {
+            let name = crate::model::name_of(&service.metadata);
+            let service = Service { namespace: name.0, name: name.1, port: 0 };
+            matches(resource, &Workload::default(), "", Some(&service))
+        })
+    };
+    let meant = |pod: &&crate::source::objects::Pod| match resource.kind.as_str() {
+        "Service" => of_service(pod),
+        _ => matches(resource, &workload_of(pod), &pod.metadata.name, None),
+    };
+    let mut proxies: Vec<Proxy> = model.pods().filter(meant).filter_map(|pod| proxies::of(model, pod)).collect();
+    proxies.sort_by(|a, b| a.pod.cmp(&b.pod));
+    proxies
+}
+
+/// One tap.
+pub struct Fanout {
+    /// What there is.
+    pub store: Arc<Store>,
+    /// How we prove ourselves.
+    pub credentials: Credentials,
+    /// What was asked.
+    pub request: TapRequest,
+    /// Where events go.
+    pub events: mpsc::Sender<Result<TapEvent, Status>>,
+    /// Events lost.
+    pub dropped: Arc<AtomicU64>,
+}
+
+impl Fanout {
+    /// Begins to ask, as tasks of `tasks`, until the client is gone.
+    pub fn start(self, proxies: Vec<Proxy>, tasks: &Tasks) {
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let share = self.request.max_rps / proxies.len().max(1) as f64;
+        let tap = Arc::new(self);
+        for proxy in proxies {
+            let tap = tap.clone();
+            tasks.spawn_until_stopped("tap", Box::pin(async move { tap.follow(proxy, share).await }));
+        }
+        tasks.spawn_until_stopped("tap losses", async move { tap.tell_losses().await });
+    }
+
+    async fn follow(&self, proxy: Proxy, max_rps: f64) {
+        let observe = ObserveRequest { filter: self.request.filter.clone(), max_rps, sample_rate: self.request.sample_rate };
+        let stream = async {
+            let channel = proxies::open(&self.credentials, &proxy).await.map_err(|e| Status::unavailable(describe(&e)))?;
+            TapClient::new(channel).observe(observe).await
+        };
+        let mut stream = tokio::select! {
+            stream = stream => match stream {
+                Ok(stream) => stream.into_inner(),
+                Err(status) => return tracing::warn!(pod = proxy.pod.1, %status, "this proxy cannot be tapped"),
+            },
+            () = self.events.closed() => return,
+        };
+        loop {
+            let event = tokio::select! {
+                event = stream.message() => event,
+                () = self.events.closed() => return,
+            };
+            match event {
+                Ok(Some(event)) => self.pass(event),
+                Ok(None) => return,
+                Err(status) => return tracing::debug!(pod = proxy.pod.1, %status, "a tap ended"),
+            }
+        }
+    }
+
+    fn pass(&self, mut event: TapEvent) {
+        if let Some(tap_event::Event::Dropped(Dropped { events })) = event.event {
+            self.dropped.fetch_add(events, Ordering::Relaxed);
+            return;
+        }
+        self.store.read(|model| name(model, &mut event));
+        let wanted = |resource: &Option<Resource>, peer: &Option<Peer>| match (resource, peer) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(resource), Some(peer)) => {
+                let workload = peer.workload.clone().map(Workload::from).unwrap_or_default();
+                let pod = peer.pod.as_ref().map(|pod| pod.name.as_str()).unwrap_or_default();
+                let service = peer.service.clone().and_then(|service| Service::try_from(service).ok());
+                matches(resource, &workload, pod, service.as_ref())
+            }
+        };
+        if wanted(&self.request.to, &event.destination)
+            && wanted(&self.request.from, &event.source)
+            && self.events.try_send(Ok(event)).is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn tell_losses(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(DROPPED_INTERVAL) => {}
+                () = self.events.closed() => return,
+            }
+            let events = self.dropped.swap(0, Ordering::Relaxed);
+            if events > 0 {
+                let event = Some(tap_event::Event::Dropped(Dropped { events }));
+                if self.events.send(Ok(TapEvent { event, ..TapEvent::default() })).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Adds pods and workloads by address, where the proxy did not know them.
+fn name(model: &Model, event: &mut TapEvent) {
+    for peer in [&mut event.source, &mut event.destination].into_iter().flatten() {
+        let addr = peer.address.as_ref().and_then(|addr| SocketAddr::try_from(addr).ok());
+        if let Some(pod) = addr.and_then(|addr| model.pod_at(addr.ip()))
+            && peer.pod.is_none()
+        {
+            peer.pod = Some((&pod_of(pod)).into());
+            peer.workload = Some((&workload_of(pod)).into());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Builds every part of the controller and owns every task: a reader's map.
+//!
+//! Order of the end: readiness is withdrawn, no new connections, calls may finish until the drain timeout, then streams end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use conduit_api::discovery::v1::discovery_server::DiscoveryServer;
+use conduit_api::identity::v1::identity_server::IdentityServer;
+use conduit_api::metrics::v1::metrics_server::MetricsServer;
+use conduit_api::operator::v1::operator_server::OperatorServer;
+use conduit_logic::words::Identity;
+use conduit_process::admin::{self, Admin};
+use conduit_process::logs::LogLevel;
+use conduit_process::ready::{Gate, Readiness};
+use conduit_process::signal;
+use conduit_process::tasks::Tasks;
+use conduit_tls::{Certificate, ClientAuth, Credentials};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::Server;
+
+use crate::config::RunArguments;
+use crate::identity::authority::Authority;
+use crate::identity::tokens::Reviewer;
+use crate::metrics::series::Aggregate;
+use crate::serve::{discovery, listener};
+use crate::source::files;
+use crate::store::Store;
+use crate::{identity, metrics, operator, page};
+
+/// Batches of changes on their way from the source to the model.
+const BATCHES_MAX: usize = 8;
+/// Connections that have shaken hands and are not yet served.
+const ACCEPTED_MAX: usize = 64;
+/// Calls at once on one proxy's connection.
+const STREAMS_MAX: u32 = 64;
+/// A peer that does not answer a ping within this is taken for gone.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent peer is pinged.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Our own certificate is renewed when this share of its life has passed.
+const RENEW_SHARE: f64 = 0.66;
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// When it cannot start: a port is taken, a file cannot be read, the configuration makes no sense.
+pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
+    let own = config.check()?;
+    let tasks = Tasks::new();
+    let readiness = Readiness::new();
+    let store = Store::new(&config.trust_domain);
+    let aggregate = Arc::new(Aggregate::new(Instant::now()));
+    let authority = Arc::new(Authority::open(&config.identity_dir, &config.trust_domain, config.certificate_lifetime)?);
+    let credentials = Credentials::new(authority.anchors().to_vec())?;
+    let streams = Arc::new(AtomicUsize::new(0));
+
+    keep_certificate(&authority, &credentials, own, readiness.gate("identity"), &tasks);
+    follow_manifests(&config, &store, readiness.gate("manifests"), &tasks);
+    let parts = Parts { config: &config, store, aggregate, authority, credentials, streams, tasks: &tasks };
+    let listening = readiness.gate("listening");
+    parts.serve_admin(readiness.clone(), logs)?;
+    parts.serve_operator()?;
+    parts.serve_proxies().await?;
+    listening.open();
+
+    let signal = signal::terminated().await;
+    tracing::info!(signal, "stopping");
+    let _stopping = readiness.gate("stopping");
+    tasks.stop();
+    let left = tasks.wait(config.drain_timeout).await;
+    if left > 0 {
+        tracing::warn!(left, "the drain timeout has passed: what still runs is cut off");
+    }
+    _ = std::fs::remove_file(&config.operator_socket);
+    Ok(())
+}
+
+struct Parts<'a> {
+    config: &'a RunArguments,
+    store: Arc<Store>,
+    aggregate: Arc<Aggregate>,
+    authority: Arc<Authority>,
+    credentials: Credentials,
+    streams: Arc<AtomicUsize>,
+    tasks: &'a Tasks,
+}
+
+impl Parts<'_> {
+    fn serve_admin(&self, readiness: Readiness, logs: LogLevel) -> Result<()> {
+        let (store, aggregate, streams) = (self.store.clone(), self.aggregate.clone(), self.streams.clone());
+        let metrics = Arc::new(move || page::encode(&store, &aggregate, streams.load(Ordering::Relaxed)));
+        let addr = self.config.admin_addr;
+        let listener = std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
+        admin::serve(listener, Admin { readiness, metrics, logs }, self.tasks).context("serving the admin port")
+    }
+
+    fn serve_operator(&self) -> Result<()> {
+        let listener = bind_socket(&self.config.operator_socket)?;
+        let service = operator::service::Service {
+            store: self.store.clone(),
+            aggregate: self.aggregate.clone(),
+            authority: self.authority.clone(),
+            credentials: self.credentials.clone(),
+            tasks: self.tasks.clone(),
+            streams: self.streams.clone(),
+            trust_domain: self.config.trust_domain.clone(),
+            source: format!("files: {}", self.config.manifests.display()),
+            started: Instant::now(),
+        };
+        let token = self.tasks.token().clone();
+        let server = Server::builder().add_service(OperatorServer::new(service));
+        self.tasks.spawn("operator api", async move {
+            let serving = server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), token.cancelled_owned());
+            if let Err(error) = Box::pin(serving).await {
+                tracing::error!(%error, "the operator API is no longer served");
+            }
+        });
+        Ok(())
+    }
+
+    async fn serve_proxies(&self) -> Result<()> {
+        let addr = self.config.grpc_addr;
+        let listener = TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for proxies"))?;
+        let acceptor = TlsAcceptor::from(self.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
+        let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
+        let accept = listener::accept(listener, acceptor, accepted, self.tasks.clone());
+        self.tasks.spawn_until_stopped("proxies", accept);
+        let reviewer = Reviewer { keys: self.config.token_keys.clone(), trust_domain: self.config.trust_domain.clone() };
+        let (store, tasks, open) = (self.store.clone(), self.tasks.clone(), self.streams.clone());
+        let server = Server::builder()
+            .max_concurrent_streams(STREAMS_MAX)
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .add_service(IdentityServer::new(identity::service::Service { authority: self.authority.clone(), reviewer }))
+            .add_service(DiscoveryServer::new(discovery::Service { store: store.clone(), tasks, open }))
+            .add_service(MetricsServer::new(metrics::service::Service { store, aggregate: self.aggregate.clone() }));
+        let token = self.tasks.token().clone();
+        self.tasks.spawn("grpc", async move {
+            let serving = server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), token.cancelled_owned());
+            if let Err(error) = Box::pin(serving).await {
+                tracing::error!(%error, "proxies are no longer served");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// A socket that only our user can open; one that an earlier run left behind is replaced.
+fn bind_socket(path: &Path) -> Result<UnixListener> {
+    _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("closing {} to others", path.display()))?;
+    Ok(listener)
+}
+
+/// Signs our own certificate, and again in time.
+fn keep_certificate(authority: &Arc<Authority>, credentials: &Credentials, own: Identity, gate: Gate, tasks: &Tasks) {
+    let (authority, credentials) = (authority.clone(), credentials.clone());
+    let install = move || -> Result<Duration> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let now = SystemTime::now();
+        let signed = authority.certify(&key, &own, now)?;
+        credentials.install(Certificate {
+            chain: signed.chain,
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            anchors: authority.anchors().to_vec(),
+            not_before: signed.not_before,
+            not_after: signed.not_after,
+        })?;
+        Ok(signed.not_after.duration_since(now).unwrap_or_default().mul_f64(RENEW_SHARE))
+    };
+    tasks.spawn_until_stopped("own certificate", async move {
+        loop {
+            let wait = match install() {
+                Ok(wait) => {
+                    gate.open();
+                    wait
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "no certificate for the controller itself");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    });
+}
+
+/// Reads the manifests and follows their changes.
+fn follow_manifests(config: &RunArguments, store: &Arc<Store>, gate: Gate, tasks: &Tasks) {
+    let (changes, mut batches) = mpsc::channel(BATCHES_MAX);
+    let path = config.manifests.clone();
+    tasks.spawn_until_stopped("manifests", async move {
+        if let Err(error) = files::follow(path, changes).await {
+            tracing::error!(%error, "the manifests can no longer be watched");
+        }
+    });
+    let store = store.clone();
+    tasks.spawn_until_stopped("model", async move {
+        while let Some((events, problems)) = batches.recv().await {
+            store.apply(events, problems);
+            gate.open();
+        }
+    });
+}
