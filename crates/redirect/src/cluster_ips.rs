@@ -122,3 +122,7 @@ fn dnat_to(addr: SocketAddr, endpoint: SocketAddr) -> Result<Rule, Error> {
         Expression::Dnat(Family::of(to)),
     ])
 }
+
+#[cfg(test)]
+#[path = "cluster_ips_tests.rs"]
+mod tests;

@@ -98,3 +98,7 @@ fn drops(fault: Fault) -> Result<[Rule; 2], Error> {
 fn either_way(ip: IpAddr, then: &[Expression]) -> [Rule; 2] {
     [[if_from(ip).as_slice(), then].concat(), [if_to(ip).as_slice(), then].concat()]
 }
+
+#[cfg(test)]
+#[path = "faults_tests.rs"]
+mod tests;

@@ -25,7 +25,7 @@ pub use netlink::Error;
 pub use sockopt::{original_dst, set_mark};
 
 /// How many port ranges may be skipped in one direction. Each is a rule that the first packet of every connection
-/// passes in turn: 64 cost well under a microsecond, and nobody keeps a longer list by hand.
+/// passes in turn, some nanoseconds each, and nobody keeps a longer list by hand.
 pub const SKIP_RANGES_MAX: usize = 64;
 
 /// Ports that are never redirected on their way in, because the proxy itself serves them: tap and control, and admin.

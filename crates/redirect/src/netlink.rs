@@ -169,6 +169,13 @@ impl Batch {
         self.bracket(BATCH_END);
     }
 
+    /// What `send` would send.
+    #[cfg(test)]
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.finish();
+        self.bytes
+    }
+
     /// Commits the transaction.
     pub(crate) fn send(mut self) -> Result<(), Error> {
         self.finish();
