@@ -7,8 +7,9 @@ mod processes;
 mod report;
 mod samples;
 mod serve;
+mod subject;
+mod run;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -25,13 +26,12 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Sets up a world, runs every load in it with and without proxies, and writes what it found.
+    Run(run::Plan),
     /// Serves the other end of the load, until it is killed.
     Serve {
-        /// What to serve.
-        kind: Kind,
-        /// Address and port to listen on.
-        #[arg(long)]
-        listen: SocketAddr,
+        /// What to serve and on which port of every address, as in http=8080; without any it only waits.
+        services: Vec<serve::Service>,
         /// Bytes of each answer (HTTP and gRPC).
         #[arg(long, default_value_t = 1024)]
         bytes: usize,
@@ -69,7 +69,8 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
-        Command::Serve { kind, listen, bytes } => serve::run(kind, listen, bytes),
+        Command::Run(plan) => run::run(&plan),
+        Command::Serve { services, bytes } => serve::run(&services, bytes),
         Command::Load { kind, to, rate, seconds, connections, bytes } => {
             let plan = Plan { kind, to, rate, duration: Duration::from_secs(seconds), connections, bytes };
             println!("{}", serde_json::to_string_pretty(&load::run(&plan)?)?);

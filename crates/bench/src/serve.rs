@@ -2,7 +2,8 @@
 //! as each protocol allows, so that the proxy is what is measured.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -15,14 +16,43 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::Kind;
 
+/// What is served on which port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Service {
+    /// What.
+    pub(crate) kind: Kind,
+    /// Where, on all addresses.
+    pub(crate) port: u16,
+}
+
+impl FromStr for Service {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, port) = text.split_once('=').ok_or("write KIND=PORT, as in http=8080")?;
+        let port = port.parse().map_err(|_| format!("{port} is not a port"))?;
+        Ok(Self { kind: <Kind as clap::ValueEnum>::from_str(kind, false)?, port })
+    }
+}
+
 /// Serves until the process is killed.
-pub(crate) fn run(kind: Kind, listen: SocketAddr, bytes: usize) -> anyhow::Result<()> {
+pub(crate) fn run(services: &[Service], bytes: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let tasks = Tasks::new();
-        accept(kind, listener, Bytes::from(vec![b'x'; bytes]), &tasks).await
+        let (tasks, answer) = (Tasks::new(), Bytes::from(vec![b'x'; bytes]));
+        for Service { kind, port } in services.iter().copied() {
+            let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+            let listener =
+                TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))?;
+            let (answer, group) = (answer.clone(), tasks.clone());
+            tasks.spawn("accept", async move {
+                if let Err(error) = accept(kind, listener, answer, &group).await {
+                    eprintln!("conduit-bench: {error:#}");
+                }
+            });
+        }
+        conduit_process::signal::terminated().await;
+        Ok(())
     })
 }
 

@@ -3,3 +3,8 @@
 //! through the operator API as any operator would, and takes it down. Deliberately absent: anything the mesh itself needs.
 
 pub mod app;
+mod run;
+mod measure;
+mod table;
+
+pub use run::{Options, PODS_MAX, run};
