@@ -36,24 +36,23 @@ pub(crate) struct Conduit {
     pub verb: Verb,
 }
 
+/// The heading of the options that every verb has.
+const GLOBAL: &str = "Global options";
+
 /// Where the mesh is, and how to print.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Connection {
     /// The controller: unix:/path/to/operator.sock or http://host:port [default: the local world's]
-    #[arg(long, global = true, env = "CONDUIT_CONTROLLER", value_name = "ADDRESS", hide_env_values = true)]
+    #[arg(long, global = true, env = "CONDUIT_CONTROLLER", value_name = "ADDRESS", hide_env_values = true,
+        help_heading = GLOBAL)]
     pub controller: Option<Target>,
     /// The local world's directory [default: conduit-local in $XDG_RUNTIME_DIR, else /tmp/conduit-local-UID]
-    #[arg(
-        long,
-        visible_alias = "dir",
-        global = true,
-        env = "CONDUIT_LOCAL_DIR",
-        value_name = "DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, visible_alias = "dir", global = true, env = "CONDUIT_LOCAL_DIR", value_name = "DIR",
+        hide_env_values = true, help_heading = GLOBAL)]
     pub local_dir: Option<PathBuf>,
     /// When to use colour; NO_COLOR is obeyed
-    #[arg(long, alias = "colour", global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(long, alias = "colour", global = true, value_enum, default_value_t, value_name = "auto|always|never",
+        hide_possible_values = true, help_heading = GLOBAL)]
     pub color: Colour,
 }
 
@@ -169,21 +168,13 @@ Examples:
   conduit tap svc/catalog --method POST --path /orders  by method and beginning of the path
   conduit tap web --to svc/voting --response-class failure
   conduit tap web --min-latency 100ms -o wide           slow requests, with both identities
-  conduit tap ns/shop --max-rps 5 --for 30s -o json     a sample of a whole namespace, one JSON document per line")]
+  conduit tap ns/shop --max-rps 5 --for 30s -o json     a sample of a namespace, a JSON document per line")]
 pub(crate) struct Tap {
     /// KIND/NAME, NAME (a workload), ns/NAME or NAMESPACE/KIND/NAME
     #[arg(value_name = "RESOURCE", num_args = 1..=3, required = true)]
     pub resource: Vec<String>,
     #[command(flatten)]
     pub scope: Scope,
-    #[command(flatten)]
-    pub filter: TapFilter,
-    /// Only requests to this resource
-    #[arg(long, value_name = "RESOURCE")]
-    pub to: Option<String>,
-    /// Only requests from this resource
-    #[arg(long, value_name = "RESOURCE")]
-    pub from: Option<String>,
     /// At most so many requests per second from each proxy [default: the proxy's own limit]
     #[arg(long, value_name = "RPS", default_value_t = 0.0, hide_default_value = true)]
     pub max_rps: f64,
@@ -195,20 +186,28 @@ pub(crate) struct Tap {
     pub duration: Option<Duration>,
     #[command(flatten)]
     pub output: OutputArg,
+    #[command(flatten)]
+    pub filter: TapFilter,
 }
 
 /// What a request must be like to be shown.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct TapFilter {
+    /// Only requests to this resource
+    #[arg(long, value_name = "RESOURCE")]
+    pub to: Option<String>,
+    /// Only requests from this resource
+    #[arg(long, value_name = "RESOURCE")]
+    pub from: Option<String>,
     /// inbound (what arrives at the resource) or outbound (what it sends)
-    #[arg(long, value_enum, value_name = "DIRECTION")]
+    #[arg(long, value_enum, value_name = "DIRECTION", hide_possible_values = true)]
     pub direction: Option<DirectionArg>,
     /// The destination's port
     #[arg(long, visible_alias = "to-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// http or https
-    #[arg(long, value_enum, value_name = "SCHEME")]
+    #[arg(long, value_enum, value_name = "SCHEME", hide_possible_values = true)]
     pub scheme: Option<SchemeArg>,
     /// GET, POST, …
     #[arg(long, value_name = "METHOD")]
@@ -232,13 +231,13 @@ pub(crate) struct TapFilter {
     #[arg(long, value_name = "SPIFFE-ID")]
     pub destination_identity: Option<String>,
     /// success, failure (5xx, failing gRPC status, broken off), 1xx, 2xx, 3xx, 4xx or 5xx
-    #[arg(long, value_enum, value_name = "CLASS")]
+    #[arg(long, value_enum, value_name = "CLASS", hide_possible_values = true)]
     pub response_class: Option<ClassArg>,
     /// Only what takes at least so long: 10ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub min_latency: Option<Duration>,
     /// http1, http2, grpc, tls or tcp
-    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    #[arg(long, value_enum, value_name = "PROTOCOL", hide_possible_values = true)]
     pub protocol: Option<ProtocolArg>,
 }
 
@@ -318,9 +317,9 @@ pub(crate) struct PodArg {
     pub output: OutputArg,
 }
 
-/// A mesh for any program on this machine: pods are network namespaces, no cluster, no container
+/// A mesh for any program on this machine, with network namespaces as pods
 ///
-/// `run` starts the local world when none runs. Each pod has its own network and, unless unmeshed, a proxy beside it, with the
+/// No cluster, no container. `run` starts the local world when none runs. Each pod has its own network and, unless unmeshed, a proxy beside it, with the
 /// same redirect rules as in Kubernetes. Nothing is left after `down`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -529,10 +528,10 @@ pub(crate) enum ReadyAfterArg {
     None,
 }
 
-/// A whole demo application in a mesh on this machine, with traffic and something to find
+/// A demo application in a mesh on this machine, with traffic to look at
 ///
 /// Starts a controller and workloads that speak HTTP/1.1, gRPC and TCP, each in a pod of its own with its proxy; prints a live
-/// table. Everything ends with Ctrl-C. Works without root where user namespaces are allowed.
+/// table. One workload fails now and then and one is slow, so that there is something to find. Everything ends with Ctrl-C. Works without root where user namespaces are allowed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -619,8 +618,15 @@ impl Window {
 /// The shape of the output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArg {
-    /// table, wide (more columns) or json
-    #[arg(long = "output", short = 'o', value_enum, default_value_t, value_name = "FORMAT")]
+    /// How to print; wide has more columns
+    #[arg(
+        long = "output",
+        short = 'o',
+        value_enum,
+        default_value_t,
+        value_name = "table|wide|json",
+        hide_possible_values = true
+    )]
     pub format: Format,
 }
 

@@ -69,6 +69,14 @@ impl Failure {
         Self::Told { exit: Exit::Unreachable, what: what.into(), hint: hint.into() }
     }
 
+    /// What happened, without the hint.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            Self::Told { what, .. } => what.clone(),
+            Self::Silent(_) | Self::ReaderLeft => self.to_string(),
+        }
+    }
+
     /// The exit code.
     pub(crate) const fn exit(&self) -> Exit {
         match self {

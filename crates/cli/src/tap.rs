@@ -102,8 +102,8 @@ fn request(args: &Tap) -> Result<TapRequest, Failure> {
         filter: Some(filter(&args.filter)?),
         max_rps: args.max_rps,
         sample_rate: if args.sample_rate < 1.0 { args.sample_rate } else { 0.0 },
-        to: other(&args.to)?,
-        from: other(&args.from)?,
+        to: other(&args.filter.to)?,
+        from: other(&args.filter.from)?,
     })
 }
 

@@ -40,7 +40,7 @@ impl Facts {
             answers: None,
         };
         if let Err(failure) = facts.ask_all(target, ask_proxies).await {
-            facts.info = Err(failure.to_string());
+            facts.info = Err(failure.what());
         }
         facts
     }
@@ -64,7 +64,7 @@ async fn answers(controller: &mut Controller, proxies: &[Proxy]) -> Vec<(String,
     for pod in proxies.iter().filter_map(|proxy| proxy.pod.clone()) {
         let name = name(&pod);
         let answer = diagnostics::inspect(controller, pod, Kind::Certificate).await;
-        answers.push((name, answer.map(drop).map_err(|failure| failure.to_string())));
+        answers.push((name, answer.map(drop).map_err(|failure| failure.what())));
     }
     answers
 }

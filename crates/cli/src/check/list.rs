@@ -20,7 +20,7 @@ pub(super) const CHECKS: [Check; 10] = [
         id: "controller-reachable",
         title: "the controller answers",
         why: "without it new pods get no certificate and changes of endpoints do not reach the proxies",
-        hint: "start the mesh (`conduit demo`, `conduit local run`), or name the controller with --controller",
+        hint: "start a mesh (`conduit demo`, `conduit local run`), use the one of this user, or name a controller with --controller",
         fatal: true,
         run: controller_reachable,
     },
