@@ -10,7 +10,7 @@ use clap::Args;
 use conduit_testbed::client::{self, Client};
 use conduit_testbed::spec::Dir;
 use conduit_testbed::supervisor::Options;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 use crate::load::{Kind, Outcome};
 use crate::processes::{Machine, Usage};
@@ -219,11 +219,14 @@ fn tell(plan: &Plan, repeat: u32, run: &Run) {
 /// Certificates for another proxy: an authority of this run, and one certificate for both sides.
 fn make_keys(dir: &Path) -> anyhow::Result<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
+    // With one name for both, verifiers would take the certificate for one that signed itself.
+    authority.distinguished_name.push(DnType::CommonName, "conduit-bench authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate()?;
     let authority_pem = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
     let mut params = CertificateParams::new(vec!["bench".to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, "conduit-bench");
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate()?;

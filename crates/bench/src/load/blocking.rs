@@ -72,6 +72,11 @@ fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tally {
     let mut buffer = vec![0; HEAD_BYTES_MAX.max(plan.bytes)];
     while let Some(due) = schedule.due(next.fetch_add(1, Ordering::Relaxed)) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if due.elapsed() > ANSWER_TIMEOUT {
+            // Its answer would come too late even if it were sent now.
+            tally.failed += 1;
+            continue;
+        }
         match exchange(plan, &mut connection, &message, &mut buffer) {
             Ok(()) => tally.samples.record(due.elapsed()),
             Err(error) => {
