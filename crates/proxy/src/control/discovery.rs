@@ -94,17 +94,13 @@ impl Shared {
         self.inbound.store(Arc::new(pod));
     }
 
-    /// Forgets addresses that nobody follows. Called only while the controller is there, so that an outage forgets nothing.
-    pub(super) fn sweep(&self) {
-        let mut entries = self.lock();
-        let before = entries.len();
-        entries
-            .retain(|_, entry| entry.destination.receiver_count() > 0 || entry.answer.receiver_count() > 0);
-        let forgotten = before != entries.len();
-        drop(entries);
-        if forgotten {
-            self.changed.notify_one();
-        }
+    /// Forgets addresses that nobody follows, and says which. Called only while the controller is there, so that an outage
+    /// forgets nothing.
+    pub(super) fn sweep(&self) -> Vec<SocketAddr> {
+        let unused = |_: &SocketAddr, entry: &mut Entry| {
+            entry.destination.receiver_count() == 0 && entry.answer.receiver_count() == 0
+        };
+        self.lock().extract_if(unused).map(|(addr, _)| addr).collect()
     }
 }
 
@@ -168,6 +164,11 @@ impl Discovery {
             },
             Ok(Err(_)) | Err(_) => Lookup::Unanswered,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// What our own pod's ports are said to speak.

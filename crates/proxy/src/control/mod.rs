@@ -4,6 +4,8 @@
 pub mod channel;
 mod discovery;
 pub(crate) mod stream;
+#[cfg(test)]
+pub(crate) mod fake;
 
 pub use discovery::{DestinationWatch, Discovery, Lookup};
 

@@ -83,7 +83,12 @@ impl Follow {
                         requests.send(request).await?;
                     }
                 }
-                _ = sweep.tick() => self.shared.sweep(),
+                _ = sweep.tick() => {
+                    let request = self.forget(&mut subscribed);
+                    if !request.unsubscribe.is_empty() {
+                        requests.send(request).await?;
+                    }
+                }
             }
         }
     }
@@ -100,7 +105,6 @@ impl Follow {
     /// What must be said so that the controller follows what we follow.
     fn changes(&self, subscribed: &mut HashSet<SocketAddr>) -> WatchRequest {
         let wanted: HashSet<SocketAddr> = self.shared.addresses().into_iter().collect();
-        let target = |addr: &SocketAddr| Target { kind: Some(target::Kind::Outbound((*addr).into())) };
         let request = WatchRequest {
             subscribe: wanted.difference(subscribed).map(target).collect(),
             unsubscribe: subscribed.difference(&wanted).map(target).collect(),
@@ -108,6 +112,14 @@ impl Follow {
         };
         *subscribed = wanted;
         request
+    }
+
+    /// Drops what nobody follows. It is struck from `subscribed` here and not by a later comparison: the traffic may ask for
+    /// the same address again before that, which must then be a new subscription.
+    fn forget(&self, subscribed: &mut HashSet<SocketAddr>) -> WatchRequest {
+        let mut forgotten = self.shared.sweep();
+        forgotten.retain(|addr| subscribed.remove(addr));
+        WatchRequest { unsubscribe: forgotten.iter().map(target).collect(), ..WatchRequest::default() }
     }
 
     fn take(&self, answer: WatchResponse) {
@@ -151,6 +163,10 @@ impl Follow {
     }
 }
 
+fn target(addr: &SocketAddr) -> Target {
+    Target { kind: Some(target::Kind::Outbound((*addr).into())) }
+}
+
 fn address(message: &SocketAddress) -> Result<SocketAddr, String> {
     message.try_into().map_err(|error: conduit_api::convert::Error| error.to_string())
 }
@@ -173,3 +189,7 @@ pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -136,3 +136,7 @@ fn renew_in(now: SystemTime, not_after: SystemTime) -> Duration {
     let left = not_after.duration_since(now).unwrap_or_default();
     left.mul_f64(RENEW_SHARE - 0.1 * fastrand::f64()).max(Duration::from_millis(200))
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

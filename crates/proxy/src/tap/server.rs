@@ -18,7 +18,7 @@ use conduit_process::tasks::Tasks;
 use conduit_tls::{ClientAuth, Credentials, peer_identity};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
@@ -31,10 +31,15 @@ use tower_service::Service;
 use super::hub::{Hub, Subscription};
 use crate::config::Config;
 use crate::tcp::listen;
+use crate::telemetry::Telemetry;
 use crate::telemetry::inspect::Inspect;
 
-/// Connections at once: the controller's replicas have one each.
+/// Connections of the controller at once: its replicas have one each.
 const CONNECTIONS_MAX: usize = 16;
+/// Connections of anybody else at once: enough to be told that this is not for them, too few to crowd the controller out.
+const STRANGERS_MAX: usize = 4;
+/// Handshakes at once.
+const HANDSHAKES_MAX: usize = 16;
 /// Calls at once on one connection.
 const STREAMS_MAX: u32 = 64;
 /// Connections that have shaken hands and are not yet served.
@@ -55,13 +60,30 @@ pub fn start(
 ) -> Result<()> {
     let port = config.control_port;
     let listener = listen::bind(port).with_context(|| format!("listening on the control port {port}"))?;
+    serve(listener, config, credentials, hub, inspect, tasks);
+    Ok(())
+}
+
+fn serve(
+    listener: TcpListener,
+    config: &Arc<Config>,
+    credentials: &Credentials,
+    hub: &Arc<Hub>,
+    inspect: Inspect,
+    tasks: &Tasks,
+) {
     let acceptor = TlsAcceptor::from(credentials.server_config(ClientAuth::Required, &[b"h2"]));
     let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
-    let (timeout, accepting) = (config.tls_timeout, tasks.clone());
-    tasks.spawn_until_stopped("control port", accept(listener, acceptor, accepted, timeout, accepting));
+    let door = Door { expected: config.controller_identity.clone(), timeout: config.tls_timeout, acceptor };
+    tasks.spawn_until_stopped("control port", accept(listener, door, accepted, tasks.clone()));
     let guard = Guard { controller: config.controller_identity.clone() };
     let services = Services {
-        tap: TapServer::new(TapService { hub: hub.clone(), config: config.clone(), guard: guard.clone() }),
+        tap: TapServer::new(TapService {
+            hub: hub.clone(),
+            config: config.clone(),
+            telemetry: inspect.telemetry().clone(),
+            guard: guard.clone(),
+        }),
         inspect: InspectServer::new(InspectService { inspect, guard }),
     };
     let token = tasks.token().clone();
@@ -73,7 +95,6 @@ pub fn start(
             tracing::error!(%error, "the control port is no longer served");
         }
     });
-    Ok(())
 }
 
 /// The two services by path; tonic's router would bring a web framework along.
@@ -100,13 +121,17 @@ impl Service<http::Request<tonic::body::Body>> for Services {
     }
 }
 
-/// A connection that has shaken hands.
-struct Peer(TlsStream<TcpStream>);
+/// A connection that has shaken hands; it holds its place until it is closed.
+pub(crate) struct Peer {
+    tls: TlsStream<TcpStream>,
+    identity: Option<Identity>,
+    _place: OwnedSemaphorePermit,
+}
 
 impl Connected for Peer {
     type ConnectInfo = Option<Identity>;
     fn connect_info(&self) -> Option<Identity> {
-        peer_identity(self.0.get_ref().1.peer_certificates().unwrap_or_default()).ok()
+        self.identity.clone()
     }
 }
 
@@ -116,7 +141,7 @@ impl AsyncRead for Peer {
         cx: &mut TaskContext<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
 
@@ -126,43 +151,60 @@ impl AsyncWrite for Peer {
         cx: &mut TaskContext<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.tls).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }
 
 type Accepted = mpsc::Sender<std::io::Result<Peer>>;
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    accepted: Accepted,
-    timeout: Duration,
-    tasks: Tasks,
-) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// How connections are let in.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// Who has the greater part of the places.
+    pub(crate) expected: Identity,
+    /// A handshake that takes longer is given up.
+    pub(crate) timeout: Duration,
+    /// Shakes hands.
+    pub(crate) acceptor: TlsAcceptor,
+}
+
+pub(crate) async fn accept(listener: TcpListener, door: Door, accepted: Accepted, tasks: Tasks) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let places = [CONNECTIONS_MAX, STRANGERS_MAX].map(|max| Arc::new(Semaphore::new(max)));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
         let Ok((socket, peer)) = listener.accept().await else {
             tokio::time::sleep(DROPPED_INTERVAL).await;
             continue;
         };
-        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        let (door, accepted, places) = (door.clone(), accepted.clone(), places.clone());
         tasks.spawn_until_stopped("control handshake", async move {
-            match tokio::time::timeout(timeout, acceptor.accept(socket)).await {
-                Ok(Ok(tls)) => _ = accepted.send(Ok(Peer(tls))).await,
+            match tokio::time::timeout(door.timeout, door.acceptor.accept(socket)).await {
+                Ok(Ok(tls)) => match seat(tls, &door.expected, &places) {
+                    Some(peer) => _ = accepted.send(Ok(peer)).await,
+                    None => tracing::debug!(%peer, "too many connections to the control port"),
+                },
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake on the control port failed"),
                 Err(_) => tracing::debug!(%peer, "a handshake on the control port took too long"),
             }
-            // Bounds handshakes; connections that are served are bounded by what the controller opens.
-            drop(permit);
+            drop(handshake);
         });
     }
+}
+
+/// Gives a connection a place, if one is free.
+fn seat(tls: TlsStream<TcpStream>, expected: &Identity, places: &[Arc<Semaphore>; 2]) -> Option<Peer> {
+    let identity = peer_identity(tls.get_ref().1.peer_certificates().unwrap_or_default()).ok();
+    let [controllers, strangers] = places;
+    let places = if identity.as_ref() == Some(expected) { controllers } else { strangers };
+    let place = places.clone().try_acquire_owned().ok()?;
+    Some(Peer { tls, identity, _place: place })
 }
 
 /// Lets the controller in and nobody else.
@@ -184,6 +226,7 @@ impl Guard {
 struct TapService {
     hub: Arc<Hub>,
     config: Arc<Config>,
+    telemetry: Arc<Telemetry>,
     guard: Guard,
 }
 
@@ -203,7 +246,7 @@ impl api::tap_server::Tap for TapService {
             .subscribe(filter, request.max_rps, request.sample_rate)
             .ok_or_else(|| Status::resource_exhausted("too many taps on this proxy"))?;
         let pod = api_pod(&self.config);
-        Ok(Response::new(Box::pin(events(subscription, pod))))
+        Ok(Response::new(Box::pin(events(subscription, pod, self.telemetry.clone()))))
     }
 }
 
@@ -215,22 +258,27 @@ fn api_pod(config: &Config) -> conduit_api::common::v1::PodRef {
 fn events(
     subscription: Subscription,
     pod: conduit_api::common::v1::PodRef,
+    telemetry: Arc<Telemetry>,
 ) -> impl Stream<Item = Result<api::TapEvent, Status>> + Send {
-    futures_util::stream::unfold((subscription, pod), |(mut subscription, pod)| async move {
-        let event = loop {
-            let lost = subscription.dropped.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                let event = Some(api::tap_event::Event::Dropped(api::Dropped { events: lost }));
-                break api::TapEvent { event, ..api::TapEvent::default() };
-            }
-            match tokio::time::timeout(DROPPED_INTERVAL, subscription.events.recv()).await {
-                Ok(Some(event)) => break event,
-                Ok(None) => return None,
-                Err(_) => {}
-            }
-        };
-        Some((Ok(api::TapEvent { pod: Some(pod.clone()), ..event }), (subscription, pod)))
-    })
+    futures_util::stream::unfold(
+        (subscription, pod, telemetry),
+        |(mut subscription, pod, telemetry)| async move {
+            let event = loop {
+                let lost = subscription.dropped.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    telemetry.tap_dropped.fetch_add(lost, Ordering::Relaxed);
+                    let event = Some(api::tap_event::Event::Dropped(api::Dropped { events: lost }));
+                    break api::TapEvent { event, ..api::TapEvent::default() };
+                }
+                match tokio::time::timeout(DROPPED_INTERVAL, subscription.events.recv()).await {
+                    Ok(Some(event)) => break event,
+                    Ok(None) => return None,
+                    Err(_) => {}
+                }
+            };
+            Some((Ok(api::TapEvent { pod: Some(pod.clone()), ..event }), (subscription, pod, telemetry)))
+        },
+    )
 }
 
 /// Reads a filter from the wire.
@@ -287,3 +335,7 @@ impl api::inspect_server::Inspect for InspectService {
         Ok(Response::new(api::InspectResponse { text }))
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

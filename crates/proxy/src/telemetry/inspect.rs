@@ -39,6 +39,12 @@ impl Inspect {
         }
     }
 
+    /// The counters that are shown.
+    #[must_use]
+    pub(crate) const fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
     /// The text, or `None` for a kind that is none.
     #[must_use]
     pub fn show(&self, kind: Kind) -> Option<String> {
