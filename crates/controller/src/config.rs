@@ -73,7 +73,8 @@ impl RunArguments {
     /// One error that lists everything that is wrong.
     pub fn check(&self) -> Result<Identity> {
         let mut wrong = Vec::new();
-        let identity = Identity::new(&self.trust_domain, ports::CONTROLLER_NAMESPACE, ports::CONTROLLER_SERVICE_ACCOUNT);
+        let identity =
+            Identity::new(&self.trust_domain, ports::CONTROLLER_NAMESPACE, ports::CONTROLLER_SERVICE_ACCOUNT);
         if let Err(error) = &identity {
             wrong.push(error.to_string());
         }
@@ -81,7 +82,10 @@ impl RunArguments {
             wrong.push(format!("manifests: {} is not a directory", self.manifests.display()));
         }
         if self.certificate_lifetime < Duration::from_secs(2) {
-            wrong.push("certificate-lifetime must be at least 2s: certificates could not be renewed in time".to_owned());
+            wrong.push(
+                "certificate-lifetime must be at least 2s: certificates could not be renewed in time"
+                    .to_owned(),
+            );
         }
         match identity {
             Ok(identity) if wrong.is_empty() => Ok(identity),

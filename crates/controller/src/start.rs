@@ -60,7 +60,8 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let readiness = Readiness::new();
     let store = Store::new(&config.trust_domain);
     let aggregate = Arc::new(Aggregate::new(Instant::now()));
-    let authority = Arc::new(Authority::open(&config.identity_dir, &config.trust_domain, config.certificate_lifetime)?);
+    let authority =
+        Arc::new(Authority::open(&config.identity_dir, &config.trust_domain, config.certificate_lifetime)?);
     let credentials = Credentials::new(authority.anchors().to_vec())?;
     let streams = Arc::new(AtomicUsize::new(0));
 
@@ -100,8 +101,10 @@ impl Parts<'_> {
         let (store, aggregate, streams) = (self.store.clone(), self.aggregate.clone(), self.streams.clone());
         let metrics = Arc::new(move || page::encode(&store, &aggregate, streams.load(Ordering::Relaxed)));
         let addr = self.config.admin_addr;
-        let listener = std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
-        admin::serve(listener, Admin { readiness, metrics, logs }, self.tasks).context("serving the admin port")
+        let listener =
+            std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
+        admin::serve(listener, Admin { readiness, metrics, logs }, self.tasks)
+            .context("serving the admin port")
     }
 
     fn serve_operator(&self) -> Result<()> {
@@ -120,7 +123,8 @@ impl Parts<'_> {
         let token = self.tasks.token().clone();
         let server = Server::builder().add_service(OperatorServer::new(service));
         self.tasks.spawn("operator api", async move {
-            let serving = server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), token.cancelled_owned());
+            let serving = server
+                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), token.cancelled_owned());
             if let Err(error) = Box::pin(serving).await {
                 tracing::error!(%error, "the operator API is no longer served");
             }
@@ -130,23 +134,32 @@ impl Parts<'_> {
 
     async fn serve_proxies(&self) -> Result<()> {
         let addr = self.config.grpc_addr;
-        let listener = TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for proxies"))?;
+        let listener =
+            TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for proxies"))?;
         let acceptor = TlsAcceptor::from(self.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
         let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
         let accept = listener::accept(listener, acceptor, accepted, self.tasks.clone());
         self.tasks.spawn_until_stopped("proxies", accept);
-        let reviewer = Reviewer { keys: self.config.token_keys.clone(), trust_domain: self.config.trust_domain.clone() };
+        let reviewer =
+            Reviewer { keys: self.config.token_keys.clone(), trust_domain: self.config.trust_domain.clone() };
         let (store, tasks, open) = (self.store.clone(), self.tasks.clone(), self.streams.clone());
         let server = Server::builder()
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
-            .add_service(IdentityServer::new(identity::service::Service { authority: self.authority.clone(), reviewer }))
+            .add_service(IdentityServer::new(identity::service::Service {
+                authority: self.authority.clone(),
+                reviewer,
+            }))
             .add_service(DiscoveryServer::new(discovery::Service { store: store.clone(), tasks, open }))
-            .add_service(MetricsServer::new(metrics::service::Service { store, aggregate: self.aggregate.clone() }));
+            .add_service(MetricsServer::new(metrics::service::Service {
+                store,
+                aggregate: self.aggregate.clone(),
+            }));
         let token = self.tasks.token().clone();
         self.tasks.spawn("grpc", async move {
-            let serving = server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), token.cancelled_owned());
+            let serving =
+                server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), token.cancelled_owned());
             if let Err(error) = Box::pin(serving).await {
                 tracing::error!(%error, "proxies are no longer served");
             }
@@ -165,7 +178,13 @@ fn bind_socket(path: &Path) -> Result<UnixListener> {
 }
 
 /// Signs our own certificate, and again in time.
-fn keep_certificate(authority: &Arc<Authority>, credentials: &Credentials, own: Identity, gate: Gate, tasks: &Tasks) {
+fn keep_certificate(
+    authority: &Arc<Authority>,
+    credentials: &Credentials,
+    own: Identity,
+    gate: Gate,
+    tasks: &Tasks,
+) {
     let (authority, credentials) = (authority.clone(), credentials.clone());
     let install = move || -> Result<Duration> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

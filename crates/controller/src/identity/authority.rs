@@ -14,7 +14,8 @@ use conduit_logic::words::Identity;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
@@ -82,14 +83,18 @@ impl Authority {
             files.make(trust_domain)?;
             tracing::info!(directory = %directory.display(), "made a new trust anchor and issuer");
         }
-        let anchor_pem = fs::read(&files.anchor).with_context(|| format!("reading {}", files.anchor.display()))?;
-        let anchors = conduit_tls::read_anchors(&anchor_pem).with_context(|| format!("reading {}", files.anchor.display()))?;
-        let issuer_pem = fs::read(&files.issuer).with_context(|| format!("reading {}", files.issuer.display()))?;
+        let anchor_pem =
+            fs::read(&files.anchor).with_context(|| format!("reading {}", files.anchor.display()))?;
+        let anchors = conduit_tls::read_anchors(&anchor_pem)
+            .with_context(|| format!("reading {}", files.anchor.display()))?;
+        let issuer_pem =
+            fs::read(&files.issuer).with_context(|| format!("reading {}", files.issuer.display()))?;
         let issuer_der = CertificateDer::from_pem_slice(&issuer_pem)
             .map_err(|error| anyhow::anyhow!("{}: {error}", files.issuer.display()))?;
         let key = KeyPair::from_pem(&read_key(&files.issuer_key)?)
             .with_context(|| format!("reading {}", files.issuer_key.display()))?;
-        let issuer_not_after = fits(&issuer_der, &key, &anchors).with_context(|| files.issuer.display().to_string())?;
+        let issuer_not_after =
+            fits(&issuer_der, &key, &anchors).with_context(|| files.issuer.display().to_string())?;
         let issuer = Issuer::from_ca_cert_der(&issuer_der, key)?;
         Ok(Self { issuer, issuer_der, issuer_not_after, anchors, lifetime })
     }
@@ -128,7 +133,12 @@ impl Authority {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn certify(&self, key: &impl PublicKeyData, identity: &Identity, now: SystemTime) -> Result<Signed, Refusal> {
+    pub fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        identity: &Identity,
+        now: SystemTime,
+    ) -> Result<Signed, Refusal> {
         let not_before = now - BACKDATE;
         let not_after = (now + self.lifetime).min(self.issuer_not_after);
         if not_after <= now {
@@ -138,7 +148,8 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(identity.as_str())?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         params.not_before = not_before.into();
         params.not_after = not_after.into();
@@ -158,13 +169,17 @@ fn name(name: &SanType) -> String {
 fn fits(issuer: &CertificateDer<'_>, key: &KeyPair, anchors: &[CertificateDer<'_>]) -> Result<SystemTime> {
     let (_, parsed) = x509_parser::parse_x509_certificate(issuer).context("not an X.509 certificate")?;
     ensure!(parsed.is_ca(), "the issuer is not a certificate authority");
-    ensure!(parsed.public_key().raw == key.subject_public_key_info(), "the issuer's key is not the one of its certificate");
+    ensure!(
+        parsed.public_key().raw == key.subject_public_key_info(),
+        "the issuer's key is not the one of its certificate"
+    );
     let signed = anchors.iter().any(|anchor| {
         let anchor = x509_parser::parse_x509_certificate(anchor);
         anchor.is_ok_and(|(_, anchor)| anchor.subject() == parsed.issuer())
     });
     ensure!(signed, "no trust anchor has issued the issuer");
-    let end = u64::try_from(parsed.validity().not_after.timestamp()).context("the issuer ended before 1970")?;
+    let end =
+        u64::try_from(parsed.validity().not_after.timestamp()).context("the issuer ended before 1970")?;
     Ok(UNIX_EPOCH + Duration::from_secs(end))
 }
 

@@ -24,8 +24,15 @@ fn what_was_proven_is_signed_and_nothing_else() {
     let signed = authority.sign(&request(&[web().as_str()]), &web(), now).unwrap();
     assert_eq!(conduit_tls::peer_identity(&signed.chain).unwrap(), web());
     assert!(signed.not_after <= now + Duration::from_secs(60));
-    for names in [&["spiffe://cluster.local/ns/shop/sa/admin"][..], &[web().as_str(), "spiffe://cluster.local/ns/a/sa/b"], &[]] {
-        assert!(matches!(authority.sign(&request(names), &web(), now), Err(Refusal::Name { .. })), "{names:?}");
+    for names in [
+        &["spiffe://cluster.local/ns/shop/sa/admin"][..],
+        &[web().as_str(), "spiffe://cluster.local/ns/a/sa/b"],
+        &[],
+    ] {
+        assert!(
+            matches!(authority.sign(&request(names), &web(), now), Err(Refusal::Name { .. })),
+            "{names:?}"
+        );
     }
     assert!(matches!(authority.sign(b"nonsense", &web(), now), Err(Refusal::Request(_))));
     let mut forged = request(&[web().as_str()]);

@@ -31,16 +31,20 @@ impl Api for Service {
         })?;
         if request.identity != proven.as_str() {
             tracing::warn!(asked = request.identity, %proven, "no certificate: another identity was proven");
-            return Err(Status::permission_denied(format!("the token proves {proven}, asked was {}", request.identity)));
+            return Err(Status::permission_denied(format!(
+                "the token proves {proven}, asked was {}",
+                request.identity
+            )));
         }
-        let signed = self.authority.sign(&request.csr_der, &proven, SystemTime::now()).map_err(|refusal| {
-            tracing::warn!(%proven, %refusal, "no certificate");
-            match refusal {
-                Refusal::Request(_) => Status::invalid_argument(refusal.to_string()),
-                Refusal::Name { .. } => Status::permission_denied(refusal.to_string()),
-                Refusal::IssuerEnded | Refusal::Sign(_) => Status::unavailable(refusal.to_string()),
-            }
-        })?;
+        let signed =
+            self.authority.sign(&request.csr_der, &proven, SystemTime::now()).map_err(|refusal| {
+                tracing::warn!(%proven, %refusal, "no certificate");
+                match refusal {
+                    Refusal::Request(_) => Status::invalid_argument(refusal.to_string()),
+                    Refusal::Name { .. } => Status::permission_denied(refusal.to_string()),
+                    Refusal::IssuerEnded | Refusal::Sign(_) => Status::unavailable(refusal.to_string()),
+                }
+            })?;
         tracing::debug!(identity = %proven, "certificate signed");
         Ok(Response::new(CertifyResponse {
             chain_der: signed.chain.iter().map(|der| der.to_vec()).collect(),

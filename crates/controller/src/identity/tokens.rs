@@ -59,9 +59,10 @@ impl Reviewer {
     /// # Errors
     /// See [`Refusal`].
     pub fn review(&self, token: &str) -> Result<Identity, Refusal> {
-        let text = std::fs::read(&self.keys).map_err(|error| Refusal::Keys(format!("{}: {error}", self.keys.display())))?;
-        let keys: JwkSet =
-            serde_json::from_slice(&text).map_err(|error| Refusal::Keys(format!("{}: {error}", self.keys.display())))?;
+        let text = std::fs::read(&self.keys)
+            .map_err(|error| Refusal::Keys(format!("{}: {error}", self.keys.display())))?;
+        let keys: JwkSet = serde_json::from_slice(&text)
+            .map_err(|error| Refusal::Keys(format!("{}: {error}", self.keys.display())))?;
         self.review_with(token, &keys)
     }
 
@@ -100,7 +101,8 @@ impl Reviewer {
         if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
             return Err(Refusal::Token("its subject is not the service account that it names".to_owned()));
         }
-        Identity::new(&self.trust_domain, namespace, account).map_err(|error| Refusal::Token(error.to_string()))
+        Identity::new(&self.trust_domain, namespace, account)
+            .map_err(|error| Refusal::Token(error.to_string()))
     }
 }
 

@@ -142,7 +142,8 @@ impl Series {
     }
 
     fn over(&self, since_start: Duration, window: Duration) -> Sums {
-        let (slots, ring) = if window <= Duration::from_secs(60) { (FINE, &self.fine) } else { (COARSE, &self.coarse) };
+        let (slots, ring) =
+            if window <= Duration::from_secs(60) { (FINE, &self.fine) } else { (COARSE, &self.coarse) };
         let first = slots.at(since_start.saturating_sub(window));
         let mut sums = Sums::default();
         for (_, sum) in ring.iter().filter(|(slot, _)| *slot > first || since_start < window) {

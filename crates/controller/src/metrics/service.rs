@@ -22,18 +22,27 @@ pub struct Service {
 
 #[tonic::async_trait]
 impl Metrics for Service {
-    async fn report(&self, request: Request<Streaming<ReportRequest>>) -> Result<Response<ReportResponse>, Status> {
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<ReportResponse>, Status> {
         let caller = caller(&request)?;
         let mut reports = request.into_inner();
         while let Some(report) = reports.message().await? {
-            let pod = report.pod.clone().ok_or_else(|| Status::invalid_argument("a report must name its pod"))?;
+            let pod =
+                report.pod.clone().ok_or_else(|| Status::invalid_argument("a report must name its pod"))?;
             let name = (pod.namespace, pod.name);
-            let known = self.store.read(|model| model.pod(&name).map(|pod| (model.identity(pod), workload_of(pod))));
+            let known =
+                self.store.read(|model| model.pod(&name).map(|pod| (model.identity(pod), workload_of(pod))));
             match known {
                 Some((Some(identity), workload)) if identity == caller => {
                     self.aggregate.report(&name, &workload, &report, Instant::now());
                 }
-                Some(_) => return Err(Status::permission_denied(format!("{caller} is not the identity of this pod"))),
+                Some(_) => {
+                    return Err(Status::permission_denied(format!(
+                        "{caller} is not the identity of this pod"
+                    )));
+                }
                 // The pod is gone already, or not here yet: nothing to count it for.
                 None => {}
             }

@@ -1,14 +1,16 @@
 //! Everything the controller knows of pods, services and endpoints, indexed. One task owns it and applies batches of events;
 //! `apply` is pure and says what was touched, so that only the proxies concerned hear of a change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use conduit_logic::ports;
 use conduit_logic::words::{self, Declared, Identity, Workload};
 
 use crate::source::Event;
-use crate::source::objects::{EndpointSlice, Key, Object, Owner, Pod, Service, ServicePort, namespace};
+use crate::source::objects::{
+    EndpointSlice, Key, Object, Owner, Pod, Service, ServicePort, SliceEndpoint, namespace,
+};
 
 /// Namespace and name.
 pub type Name = (String, String);
@@ -36,9 +38,12 @@ pub struct Model {
     pods: HashMap<Name, Pod>,
     services: HashMap<Name, Service>,
     slices: HashMap<Name, EndpointSlice>,
-    by_ip: HashMap<IpAddr, Name>,
-    by_cluster_ip: HashMap<IpAddr, Name>,
-    slices_of: HashMap<Name, HashSet<Name>>,
+    // An address passes from one object to the next: for a moment two may have it, whichever came first.
+    by_ip: HashMap<IpAddr, BTreeSet<Name>>,
+    by_cluster_ip: HashMap<IpAddr, BTreeSet<Name>>,
+    /// Slices with an endpoint at an address.
+    slices_at: HashMap<IpAddr, BTreeSet<Name>>,
+    slices_of: HashMap<Name, BTreeSet<Name>>,
     services_of: HashMap<Name, HashMap<Name, usize>>,
 }
 
@@ -53,6 +58,7 @@ impl Model {
             slices: HashMap::new(),
             by_ip: HashMap::new(),
             by_cluster_ip: HashMap::new(),
+            slices_at: HashMap::new(),
             slices_of: HashMap::new(),
             services_of: HashMap::new(),
         }
@@ -67,7 +73,8 @@ impl Model {
                     let name = name_of(&pod.metadata);
                     self.remove_pod(&name, &mut touched);
                     for ip in pod.addresses() {
-                        self.by_ip.insert(ip, name.clone());
+                        self.by_ip.entry(ip).or_default().insert(name.clone());
+                        self.touch_endpoints_at(ip, &mut touched);
                         touched.addresses.insert(ip);
                     }
                     self.pods.insert(name, *pod);
@@ -76,7 +83,7 @@ impl Model {
                     let name = name_of(&service.metadata);
                     self.remove_service(&name, &mut touched);
                     for ip in service.cluster_ips() {
-                        self.by_cluster_ip.insert(ip, name.clone());
+                        self.by_cluster_ip.entry(ip).or_default().insert(name.clone());
                         touched.addresses.insert(ip);
                     }
                     self.touch_pods_of(&name, &mut touched);
@@ -107,9 +114,8 @@ impl Model {
         touched.services.extend(self.services_of.get(name).into_iter().flat_map(HashMap::keys).cloned());
         if let Some(pod) = self.pods.remove(name) {
             for ip in pod.addresses() {
-                if self.by_ip.get(&ip) == Some(name) {
-                    self.by_ip.remove(&ip);
-                }
+                remove(&mut self.by_ip, &ip, name);
+                self.touch_endpoints_at(ip, touched);
                 touched.addresses.insert(ip);
             }
         }
@@ -120,9 +126,7 @@ impl Model {
         self.touch_pods_of(name, touched);
         if let Some(service) = self.services.remove(name) {
             for ip in service.cluster_ips() {
-                if self.by_cluster_ip.get(&ip) == Some(name) {
-                    self.by_cluster_ip.remove(&ip);
-                }
+                remove(&mut self.by_cluster_ip, &ip, name);
                 touched.addresses.insert(ip);
             }
         }
@@ -138,12 +142,22 @@ impl Model {
         }
     }
 
+    /// Endpoints that name no pod are the pod at their address.
+    fn touch_endpoints_at(&self, ip: IpAddr, touched: &mut Touched) {
+        let slices = self.slices_at.get(&ip).into_iter().flatten().filter_map(|name| self.slices.get(name));
+        touched.services.extend(slices.filter_map(service_of));
+    }
+
+    fn touch_pod(&self, pod: Name, touched: &mut Touched) {
+        touched.addresses.extend(self.pods.get(&pod).into_iter().flat_map(Pod::addresses));
+        touched.pods.insert(pod);
+    }
+
     fn remove_slice(&mut self, name: &Name, touched: &mut Touched) {
         let Some(slice) = self.slices.remove(name) else { return };
         let Some(service) = service_of(&slice) else { return };
-        if let Some(slices) = self.slices_of.get_mut(&service) {
-            slices.remove(name);
-        }
+        remove(&mut self.slices_of, &service, name);
+        addresses_of(&slice).for_each(|ip| remove(&mut self.slices_at, &ip, name));
         for pod in pods_of(&slice) {
             if let Some(services) = self.services_of.get_mut(&pod) {
                 if let Some(count) = services.get_mut(&service) {
@@ -154,7 +168,7 @@ impl Model {
                     self.services_of.remove(&pod);
                 }
             }
-            touched.pods.insert(pod);
+            self.touch_pod(pod, touched);
         }
         touched.services.insert(service);
     }
@@ -162,10 +176,12 @@ impl Model {
     fn insert_slice(&mut self, name: Name, slice: EndpointSlice, touched: &mut Touched) {
         if let Some(service) = service_of(&slice) {
             self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+            for ip in addresses_of(&slice) {
+                self.slices_at.entry(ip).or_default().insert(name.clone());
+            }
             for pod in pods_of(&slice) {
                 *self.services_of.entry(pod.clone()).or_default().entry(service.clone()).or_default() += 1;
-                touched.addresses.extend(self.pods.get(&pod).into_iter().flat_map(Pod::addresses));
-                touched.pods.insert(pod);
+                self.touch_pod(pod, touched);
             }
             touched.services.insert(service);
         }
@@ -176,7 +192,10 @@ impl Model {
     #[must_use]
     pub fn touches(&self, touched: &Touched, addr: SocketAddr) -> bool {
         touched.addresses.contains(&addr.ip())
-            || self.by_cluster_ip.get(&addr.ip()).is_some_and(|service| touched.services.contains(service))
+            || self
+                .by_cluster_ip
+                .get(&addr.ip())
+                .is_some_and(|all| all.iter().any(|one| touched.services.contains(one)))
     }
 
     /// The pod with this name.
@@ -188,13 +207,13 @@ impl Model {
     /// The pod at this address.
     #[must_use]
     pub fn pod_at(&self, ip: IpAddr) -> Option<&Pod> {
-        self.by_ip.get(&ip).and_then(|name| self.pods.get(name))
+        self.by_ip.get(&ip).and_then(BTreeSet::first).and_then(|name| self.pods.get(name))
     }
 
     /// The service with this cluster IP.
     #[must_use]
     pub fn service_at(&self, ip: IpAddr) -> Option<&Service> {
-        self.by_cluster_ip.get(&ip).and_then(|name| self.services.get(name))
+        self.by_cluster_ip.get(&ip).and_then(BTreeSet::first).and_then(|name| self.services.get(name))
     }
 
     /// All pods.
@@ -216,7 +235,11 @@ impl Model {
 
     /// The services that have the pod as an endpoint.
     pub fn services_of(&self, pod: &Name) -> impl Iterator<Item = &Service> {
-        self.services_of.get(pod).into_iter().flat_map(HashMap::keys).filter_map(|name| self.services.get(name))
+        self.services_of
+            .get(pod)
+            .into_iter()
+            .flat_map(HashMap::keys)
+            .filter_map(|name| self.services.get(name))
     }
 
     /// What the pod's proxy must prove; `None` when it has none.
@@ -228,6 +251,16 @@ impl Model {
         let account = pod.spec.service_account_name.as_str();
         let account = if account.is_empty() { "default" } else { account };
         Identity::new(&self.trust_domain, namespace(&pod.metadata), account).ok()
+    }
+}
+
+/// Takes a name out of an index, and the entry with the last of its names.
+fn remove<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
     }
 }
 
@@ -250,12 +283,19 @@ fn service_of(slice: &EndpointSlice) -> Option<Name> {
 
 /// The pods behind a slice's endpoints.
 fn pods_of(slice: &EndpointSlice) -> HashSet<Name> {
-    let pod = |target: &crate::source::objects::TargetRef| {
-        let own = namespace(&slice.metadata);
-        let namespace = if target.namespace.is_empty() { own } else { &target.namespace };
-        (target.kind == "Pod").then(|| (namespace.to_owned(), target.name.clone()))
-    };
-    slice.endpoints.iter().filter_map(|endpoint| pod(endpoint.target_ref.as_ref()?)).collect()
+    slice.endpoints.iter().filter_map(|endpoint| target_pod(slice, endpoint)).collect()
+}
+
+/// The pod that an endpoint names.
+#[must_use]
+pub fn target_pod(slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Option<Name> {
+    let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
+    let namespace = if target.namespace.is_empty() { namespace(&slice.metadata) } else { &target.namespace };
+    Some((namespace.to_owned(), target.name.clone()))
+}
+
+fn addresses_of(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> + '_ {
+    slice.endpoints.iter().filter_map(|endpoint| endpoint.addresses.first()?.parse().ok())
 }
 
 /// The workload that a pod belongs to: its owner, and the Deployment above a ReplicaSet, whose name is the ReplicaSet's without
@@ -263,7 +303,11 @@ fn pods_of(slice: &EndpointSlice) -> HashSet<Name> {
 #[must_use]
 pub fn workload_of(pod: &Pod) -> Workload {
     let namespace = namespace(&pod.metadata).to_owned();
-    let of = |kind: &str, name: &str| Workload { namespace: namespace.clone(), kind: kind.to_owned(), name: name.to_owned() };
+    let of = |kind: &str, name: &str| Workload {
+        namespace: namespace.clone(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    };
     match pod.metadata.owner_references.first() {
         None => of("Pod", &pod.metadata.name),
         Some(Owner { kind, name }) => {

@@ -17,11 +17,15 @@ pub fn matches(resource: &Resource, workload: &Workload, pod: &str, service: Opt
     match resource.kind.as_str() {
         "Pod" => any(&resource.namespace, &workload.namespace) && any(&resource.name, pod),
         "Service" => match service {
-            Some(service) => any(&resource.namespace, &service.namespace) && any(&resource.name, &service.name),
+            Some(service) => {
+                any(&resource.namespace, &service.namespace) && any(&resource.name, &service.name)
+            }
             None => false,
         },
         kind => {
-            any(&resource.namespace, &workload.namespace) && any(kind, &workload.kind) && any(&resource.name, &workload.name)
+            any(&resource.namespace, &workload.namespace)
+                && any(kind, &workload.kind)
+                && any(&resource.name, &workload.name)
         }
     }
 }
@@ -165,7 +169,10 @@ pub fn edges(reported: &[(Key, Sums)], resource: &Resource, covered: Duration) -
         };
         let service = key.service.as_ref();
         if matches(resource, &source, &key.pod.1, None) || matches(resource, &destination, "", service) {
-            edges.entry((source, destination, key.service.clone(), key.protocol, key.tls.clone())).or_default().add(sums);
+            edges
+                .entry((source, destination, key.service.clone(), key.protocol, key.tls.clone()))
+                .or_default()
+                .add(sums);
         }
     }
     let edge = |((source, destination, service, protocol, tls), sums): (EdgeName, Sums)| Edge {

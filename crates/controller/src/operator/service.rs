@@ -65,9 +65,13 @@ impl Operator for Service {
     async fn info(&self, _: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
         let (services, pods, endpoints) = self.store.read(crate::model::Model::sizes);
         let anchor = |der: &rustls::pki_types::CertificateDer<'_>| {
-            let end = x509_parser::parse_x509_certificate(der).map(|(_, c)| c.validity().not_after.timestamp());
+            let end =
+                x509_parser::parse_x509_certificate(der).map(|(_, c)| c.validity().not_after.timestamp());
             let digest = digest(der);
-            api::TrustAnchor { sha256: digest, not_after_unix_s: end.map_or(0, |end| u64::try_from(end).unwrap_or(0)) }
+            api::TrustAnchor {
+                sha256: digest,
+                not_after_unix_s: end.map_or(0, |end| u64::try_from(end).unwrap_or(0)),
+            }
         };
         Ok(Response::new(api::InfoResponse {
             version: build::VERSION.to_owned(),
@@ -95,7 +99,10 @@ impl Operator for Service {
         Ok(Response::new(api::StatResponse { rows }))
     }
 
-    async fn edges(&self, request: Request<api::EdgesRequest>) -> Result<Response<api::EdgesResponse>, Status> {
+    async fn edges(
+        &self,
+        request: Request<api::EdgesRequest>,
+    ) -> Result<Response<api::EdgesResponse>, Status> {
         let request = request.into_inner();
         let (window, now) = (window(request.window_s), Instant::now());
         let reported = self.aggregate.over(window, now);
@@ -104,7 +111,10 @@ impl Operator for Service {
         Ok(Response::new(api::EdgesResponse { edges }))
     }
 
-    async fn proxies(&self, request: Request<api::ProxiesRequest>) -> Result<Response<api::ProxiesResponse>, Status> {
+    async fn proxies(
+        &self,
+        request: Request<api::ProxiesRequest>,
+    ) -> Result<Response<api::ProxiesResponse>, Status> {
         let resource = request.into_inner().resource.unwrap_or_default();
         let heard = self.aggregate.proxies();
         let mut proxies = self.store.read(|model| {
@@ -125,7 +135,8 @@ impl Operator for Service {
                     requests: stats.requests_total,
                     open_connections: stats.open_connections,
                     certificate_not_after_unix_s: stats.certificate_not_after_unix_s,
-                    last_report_ms_ago: ago.map_or(u64::MAX, |ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+                    last_report_ms_ago: ago
+                        .map_or(u64::MAX, |ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
                     uptime_s: stats.uptime_s,
                 }
             };
@@ -155,18 +166,27 @@ impl Operator for Service {
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
-    async fn inspect(&self, request: Request<api::PodInspectRequest>) -> Result<Response<InspectResponse>, Status> {
+    async fn inspect(
+        &self,
+        request: Request<api::PodInspectRequest>,
+    ) -> Result<Response<InspectResponse>, Status> {
         let request = request.into_inner();
         let pod = request.pod.clone().unwrap_or_default();
         let name = (if pod.namespace.is_empty() { "default".to_owned() } else { pod.namespace }, pod.name);
-        let found = self.store.read(|model| model.pod(&name).map(|pod| (name_of(&pod.metadata), proxies::of(model, pod))));
+        let found = self
+            .store
+            .read(|model| model.pod(&name).map(|pod| (name_of(&pod.metadata), proxies::of(model, pod))));
         let proxy = match found {
             Some((_, Some(proxy))) => proxy,
-            Some((name, None)) => return Err(Status::not_found(format!("pod {}/{} has no proxy", name.0, name.1))),
+            Some((name, None)) => {
+                return Err(Status::not_found(format!("pod {}/{} has no proxy", name.0, name.1)));
+            }
             None => return Err(Status::not_found(format!("there is no pod {}/{}", name.0, name.1))),
         };
         let call = async {
-            let channel = proxies::open(&self.credentials, &proxy).await.map_err(|e| Status::unavailable(describe(&e)))?;
+            let channel = proxies::open(&self.credentials, &proxy)
+                .await
+                .map_err(|e| Status::unavailable(describe(&e)))?;
             InspectClient::new(channel).inspect(InspectRequest { kind: request.kind }).await
         };
         let late = |_| Status::unavailable("the proxy did not answer in time");

@@ -42,7 +42,8 @@ pub fn resolve(model: &Model, resource: &Resource) -> Vec<Proxy> {
         "Service" => of_service(pod),
         _ => matches(resource, &workload_of(pod), &pod.metadata.name, None),
     };
-    let mut proxies: Vec<Proxy> = model.pods().filter(meant).filter_map(|pod| proxies::of(model, pod)).collect();
+    let mut proxies: Vec<Proxy> =
+        model.pods().filter(meant).filter_map(|pod| proxies::of(model, pod)).collect();
     proxies.sort_by(|a, b| a.pod.cmp(&b.pod));
     proxies
 }
@@ -75,9 +76,15 @@ impl Fanout {
     }
 
     async fn follow(&self, proxy: Proxy, max_rps: f64) {
-        let observe = ObserveRequest { filter: self.request.filter.clone(), max_rps, sample_rate: self.request.sample_rate };
+        let observe = ObserveRequest {
+            filter: self.request.filter.clone(),
+            max_rps,
+            sample_rate: self.request.sample_rate,
+        };
         let stream = async {
-            let channel = proxies::open(&self.credentials, &proxy).await.map_err(|e| Status::unavailable(describe(&e)))?;
+            let channel = proxies::open(&self.credentials, &proxy)
+                .await
+                .map_err(|e| Status::unavailable(describe(&e)))?;
             TapClient::new(channel).observe(observe).await
         };
         let mut stream = tokio::select! {

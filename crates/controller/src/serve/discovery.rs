@@ -40,14 +40,27 @@ pub struct Service {
 impl Discovery for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
-    async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(&request)?;
         let mut requests = request.into_inner();
-        let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("the stream ended at once"))?;
-        let pod = first.pod.clone().ok_or_else(|| Status::invalid_argument("the first message must name the pod"))?;
+        let first =
+            requests.message().await?.ok_or_else(|| Status::invalid_argument("the stream ended at once"))?;
+        let pod = first
+            .pod
+            .clone()
+            .ok_or_else(|| Status::invalid_argument("the first message must name the pod"))?;
         let pod = self.prove(&caller, pod)?;
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
-        let mut followed = Followed { pod, store: self.store.clone(), answers, tasks: self.tasks.child(), subjects: HashMap::new() };
+        let mut followed = Followed {
+            pod,
+            store: self.store.clone(),
+            answers,
+            tasks: self.tasks.child(),
+            subjects: HashMap::new(),
+        };
         followed.take(first)?;
         let open = Open::new(&self.open);
         self.tasks.spawn_until_stopped("discovery stream", async move {
@@ -66,7 +79,10 @@ impl Service {
         let identity = self.store.read(|model| model.pod(&name).map(|pod| model.identity(pod)));
         match identity {
             Some(Some(identity)) if identity == *caller => Ok(name),
-            Some(_) => Err(Status::permission_denied(format!("{caller} is not the identity of pod {}/{}", name.0, name.1))),
+            Some(_) => Err(Status::permission_denied(format!(
+                "{caller} is not the identity of pod {}/{}",
+                name.0, name.1
+            ))),
             None => Err(Status::failed_precondition(format!("pod {}/{} is not known yet", name.0, name.1))),
         }
     }
@@ -128,7 +144,9 @@ impl Followed {
         for target in request.subscribe {
             let subject = self.subject(&target)?;
             if self.subjects.len() >= SUBJECTS_MAX {
-                return Err(Status::resource_exhausted(format!("a proxy may follow {SUBJECTS_MAX} subjects at the most")));
+                return Err(Status::resource_exhausted(format!(
+                    "a proxy may follow {SUBJECTS_MAX} subjects at the most"
+                )));
             }
             let view = self.store.follow(&subject);
             let tasks = self.tasks.child();
@@ -150,14 +168,20 @@ impl Followed {
             Some(target::Kind::Inbound(pod)) if pod.namespace == self.pod.0 && pod.name == self.pod.1 => {
                 Ok(Subject::Inbound(self.pod.clone()))
             }
-            Some(target::Kind::Inbound(_)) => Err(Status::permission_denied("a proxy may follow its own pod only")),
+            Some(target::Kind::Inbound(_)) => {
+                Err(Status::permission_denied("a proxy may follow its own pod only"))
+            }
             None => Err(Status::invalid_argument("a target without kind")),
         }
     }
 }
 
 /// Sends the latest of a subject, at once and whenever it changed and there is room.
-async fn follow(target: Target, mut view: watch::Receiver<View>, answers: mpsc::Sender<Result<WatchResponse, Status>>) {
+async fn follow(
+    target: Target,
+    mut view: watch::Receiver<View>,
+    answers: mpsc::Sender<Result<WatchResponse, Status>>,
+) {
     loop {
         let Ok(room) = answers.reserve().await else { return };
         let state = match &*view.borrow_and_update() {

@@ -2,11 +2,14 @@
 //! understood is reported with file, line and reason, and what it said before stays in force; a file that is gone takes its
 //! objects with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -17,6 +20,8 @@ use super::objects::{Key, Object};
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Files read at the most.
 const FILES_MAX: usize = 100_000;
+/// A reason is cut after this many characters: it is shown in one line.
+const REASON_CHARS_MAX: usize = 300;
 /// A change that the kernel did not tell of (a network file system) is found within this.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -37,9 +42,30 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// Tells whether a file was written or replaced since it was read. The inode and the time of the last change of any kind are part of
+/// it: two files that replace each other within one tick of the clock may have the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            inode: file.ino(),
+            bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct File {
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     objects: HashMap<Key, Object>,
     problems: Vec<Problem>,
 }
@@ -49,42 +75,60 @@ struct File {
 pub struct Directory {
     path: PathBuf,
     files: HashMap<PathBuf, File>,
+    /// Which files hold an object: one, unless somebody copied it. The first by name is served.
+    holders: HashMap<Key, BTreeSet<PathBuf>>,
+    /// Why the directory itself cannot be read now.
+    unreadable: Option<String>,
 }
 
 impl Directory {
     /// Nothing was read yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, files: HashMap::new() }
+        Self { path, files: HashMap::new(), holders: HashMap::new(), unreadable: None }
     }
 
     /// Everything that cannot be understood now.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut all: Vec<_> = self.files.values().flat_map(|file| file.problems.clone()).collect();
-        all.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        let unreadable = self.unreadable.clone();
+        all.extend(unreadable.map(|reason| Problem { file: self.path.clone(), line: 0, reason }));
+        for (key, holders) in &self.holders {
+            let mut holders = holders.iter();
+            let Some(first) = holders.next() else { continue };
+            all.extend(holders.map(|file| {
+                let reason =
+                    format!("{} {}/{} is in {} too, which is used", key.0, key.1, key.2, first.display());
+                Problem { file: file.clone(), line: 0, reason }
+            }));
+        }
+        all.sort_by(|a, b| (&a.file, a.line, &a.reason).cmp(&(&b.file, b.line, &b.reason)));
         all
     }
 
     /// Reads what changed since the last time.
     pub fn scan(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
+        let mut touched = HashSet::new();
         let mut present = HashSet::new();
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) => {
                 // An unreadable directory is no empty directory: what is known stays.
                 tracing::error!(directory = %self.path.display(), %error, "the manifests cannot be read");
-                return events;
+                self.unreadable = Some(error.to_string());
+                return Vec::new();
             }
         };
-        for entry in entries.flatten().take(FILES_MAX) {
-            let path = entry.path();
-            let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            let Some(metadata) = entry.metadata().ok().filter(|m| m.is_file() && yaml) else { continue };
+        self.unreadable = None;
+        for path in
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_manifest(path)).take(FILES_MAX)
+        {
+            // Follows symbolic links: that is how Kubernetes mounts a ConfigMap.
+            let Some(metadata) = std::fs::metadata(&path).ok().filter(Metadata::is_file) else { continue };
             present.insert(path.clone());
-            let stamp = metadata.modified().ok().map(|modified| (modified, metadata.len()));
-            if self.files.get(&path).is_some_and(|file| file.stamp.is_some() && file.stamp == stamp) {
+            let stamp = Some(Stamp::of(&metadata));
+            if self.files.get(&path).is_some_and(|file| file.stamp == stamp) {
                 continue;
             }
             let text = if metadata.len() > FILE_BYTES_MAX {
@@ -95,23 +139,49 @@ impl Directory {
             let file = self.files.entry(path.clone()).or_default();
             file.stamp = stamp;
             match text {
-                Ok(text) => update(file, &path, &text, &mut events),
+                Ok(text) => update(file, &path, &text, &mut self.holders, &mut touched),
                 Err(reason) => file.problems = vec![Problem { file: path, line: 0, reason }],
             }
         }
+        let holders = &mut self.holders;
         self.files.retain(|path, file| {
             let stays = present.contains(path);
             if !stays {
-                events.extend(file.objects.drain().map(|(key, _)| Event::Delete(key)));
+                file.objects.drain().for_each(|(key, _)| let_go(key, path, holders, &mut touched));
             }
             stays
         });
-        events
+        touched.into_iter().map(|key| self.event(key)).collect()
+    }
+
+    /// What became of an object: as the first file says that holds it, or gone.
+    fn event(&self, key: Key) -> Event {
+        let first = self.holders.get(&key).and_then(BTreeSet::first);
+        let object = first.and_then(|path| self.files.get(path)?.objects.get(&key));
+        object.cloned().map_or_else(|| Event::Delete(key), Event::Apply)
     }
 }
 
-/// Takes a file's new text in: applies what changed, deletes what is gone, keeps what can no longer be understood.
-fn update(file: &mut File, path: &Path, text: &str, events: &mut Vec<Event>) {
+/// A file that is being written has another name until it is whole, or begins with a dot.
+fn is_manifest(path: &Path) -> bool {
+    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    yaml && !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+type Holders = HashMap<Key, BTreeSet<PathBuf>>;
+
+fn let_go(key: Key, path: &Path, holders: &mut Holders, touched: &mut HashSet<Key>) {
+    if let Some(files) = holders.get_mut(&key) {
+        files.remove(path);
+        if files.is_empty() {
+            holders.remove(&key);
+        }
+    }
+    touched.insert(key);
+}
+
+/// Takes a file's new text in: notes what changed and what is gone, keeps what can no longer be understood.
+fn update(file: &mut File, path: &Path, text: &str, holders: &mut Holders, touched: &mut HashSet<Key>) {
     let (objects, problems) = read(path, text);
     for problem in &problems {
         if !file.problems.contains(problem) {
@@ -124,14 +194,15 @@ fn update(file: &mut File, path: &Path, text: &str, events: &mut Vec<Event>) {
     for object in objects {
         let key = object.key();
         if before.remove(&key).as_ref() != Some(&object) {
-            events.push(Event::Apply(object.clone()));
+            touched.insert(key.clone());
         }
+        holders.entry(key.clone()).or_default().insert(path.to_owned());
         file.objects.insert(key, object);
     }
     if keep_old {
         file.objects.extend(before);
     } else {
-        events.extend(before.into_keys().map(Event::Delete));
+        before.into_keys().for_each(|key| let_go(key, path, holders, touched));
     }
 }
 
@@ -143,7 +214,11 @@ pub fn read(path: &Path, text: &str) -> (Vec<Object>, Vec<Problem>) {
         match document_to_object(&document) {
             Ok(object) => objects.extend(object),
             Err((line, reason)) => {
-                problems.push(Problem { file: path.to_owned(), line: first_line + line.saturating_sub(1), reason });
+                problems.push(Problem {
+                    file: path.to_owned(),
+                    line: first_line + line.saturating_sub(1),
+                    reason,
+                });
             }
         }
     }
@@ -154,14 +229,16 @@ pub fn read(path: &Path, text: &str) -> (Vec<Object>, Vec<Problem>) {
 fn documents(text: &str) -> Vec<(usize, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") {
+        // A marker at the start of a line cannot be part of a document (YAML 1.2.2, section 9.1.2).
+        if matches!(line.trim_end(), "---" | "...") || line.starts_with("--- ") {
             documents.push((number + 2, String::new()));
         } else if let Some((_, document)) = documents.last_mut() {
             document.push_str(line);
             document.push('\n');
         }
     }
-    let says_something = |text: &str| text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let says_something =
+        |text: &str| text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     documents.retain(|(_, document)| says_something(document));
     documents
 }
@@ -183,18 +260,71 @@ fn document_to_object(text: &str) -> Result<Option<Object>, (usize, String)> {
         ("discovery.k8s.io/v1", "EndpointSlice") => Object::EndpointSlice(decode(text)?),
         _ => return Ok(None),
     };
-    if object.key().2.is_empty() {
-        return Err((1, format!("a {} without metadata.name", head.kind)));
-    }
+    check(&object).map_err(|reason| (1, reason))?;
     Ok(Some(object))
+}
+
+/// What the types do not say. An object that is half understood could lead traffic to the wrong place.
+fn check(object: &Object) -> Result<(), String> {
+    let (kind, namespace, name) = object.key();
+    let proper = |text: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
+    };
+    for (field, text) in [("name", &name), ("namespace", &namespace)] {
+        if !proper(text) {
+            return Err(format!("metadata.{field} `{}` of a {kind} is not a name in Kubernetes", cut(text)));
+        }
+    }
+    let address = |field: &str, text: &str| {
+        let known = matches!(text, "" | "None") || text.parse::<std::net::IpAddr>().is_ok();
+        if known { Ok(()) } else { Err(format!("{field} `{}` is not an IP address", cut(text))) }
+    };
+    match object {
+        Object::Pod(pod) => {
+            let account = pod.spec.service_account_name.as_str();
+            if !account.is_empty() && !proper(account) {
+                return Err(format!(
+                    "spec.serviceAccountName `{}` is not a name in Kubernetes",
+                    cut(account)
+                ));
+            }
+            address("status.podIP", &pod.status.pod_ip)?;
+            pod.status.pod_ips.iter().try_for_each(|ip| address("status.podIPs", &ip.ip))
+        }
+        Object::Service(service) => {
+            address("spec.clusterIP", &service.spec.cluster_ip)?;
+            service.spec.cluster_ips.iter().try_for_each(|ip| address("spec.clusterIPs", ip))
+        }
+        // Those of the type FQDN are names, which nobody follows.
+        Object::EndpointSlice(_) => Ok(()),
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, (usize, String)> {
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-        let reason = error.to_string();
-        (line, reason.lines().next().unwrap_or_default().to_owned())
+        let reason = error.without_snippet().to_string();
+        (
+            line,
+            without_place(reason.lines().next().unwrap_or_default()).chars().take(REASON_CHARS_MAX).collect(),
+        )
     })
+}
+
+/// The parser says where in the document; the line in the file is said already.
+fn without_place(reason: &str) -> &str {
+    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+    let after = reason.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    match (reason.rfind(" at line "), after) {
+        (Some(at), _) => &reason[..at],
+        (None, Some((_, reason))) => reason,
+        (None, None) => reason,
+    }
 }
 
 /// Watches the directory: sends what changed, and the problems there are, whenever something did; until the receiver is gone.
@@ -204,14 +334,25 @@ fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, (usize, Strin
 pub async fn follow(path: PathBuf, changes: mpsc::Sender<(Vec<Event>, Vec<Problem>)>) -> notify::Result<()> {
     // One wake-up is enough however much changed: the scan finds it all.
     let (woken, mut wake) = mpsc::channel::<()>(1);
-    let mut watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| _ = woken.try_send(()))?;
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // A scan opens and reads, and is told of that too: only what changes something may wake it.
+        let changed = |event: &notify::Event| {
+            let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+            event.need_rescan() || !event.kind.is_access() || event.kind == written
+        };
+        if event.as_ref().map_or(true, changed) {
+            _ = woken.try_send(());
+        }
+    })?;
     watcher.watch(&path, RecursiveMode::NonRecursive)?;
     let mut directory = Directory::new(path);
     let mut known: Option<Vec<Problem>> = None;
     loop {
         let events = directory.scan();
         let problems = directory.problems();
-        if (!events.is_empty() || known.as_ref() != Some(&problems)) && changes.send((events, problems.clone())).await.is_err() {
+        if (!events.is_empty() || known.as_ref() != Some(&problems))
+            && changes.send((events, problems.clone())).await.is_err()
+        {
             return Ok(());
         }
         known = Some(problems);

@@ -4,21 +4,31 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+/// Kubernetes writes `null` for what is empty.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
 
 /// Metadata of any object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     /// Name within the namespace.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// Empty means `default`.
+    #[serde(deserialize_with = "nullable")]
     pub namespace: String,
     /// Labels.
+    #[serde(deserialize_with = "nullable")]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
+    #[serde(deserialize_with = "nullable")]
     pub annotations: BTreeMap<String, String>,
     /// What owns the object.
+    #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<Owner>,
 }
 
@@ -27,8 +37,10 @@ pub struct Metadata {
 #[serde(default)]
 pub struct Owner {
     /// Its kind.
+    #[serde(deserialize_with = "nullable")]
     pub kind: String,
     /// Its name.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
 }
 
@@ -51,6 +63,7 @@ pub struct Pod {
     /// What is wanted.
     pub spec: PodSpec,
     /// What is.
+    #[serde(deserialize_with = "nullable")]
     pub status: PodStatus,
 }
 
@@ -59,9 +72,14 @@ pub struct Pod {
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
     /// Service account; empty means `default`.
+    #[serde(deserialize_with = "nullable")]
     pub service_account_name: String,
     /// Containers.
+    #[serde(deserialize_with = "nullable")]
     pub containers: Vec<Container>,
+    /// Whether its addresses are its node's, which many pods share.
+    #[serde(deserialize_with = "nullable")]
+    pub host_network: bool,
 }
 
 /// A container.
@@ -69,6 +87,7 @@ pub struct PodSpec {
 #[serde(default)]
 pub struct Container {
     /// Its ports.
+    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ContainerPort>,
 }
 
@@ -77,6 +96,7 @@ pub struct Container {
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerPort {
     /// Its name.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// Its number.
     pub container_port: u16,
@@ -87,12 +107,15 @@ pub struct ContainerPort {
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
     /// `Running`, `Succeeded`…
+    #[serde(deserialize_with = "nullable")]
     pub phase: String,
     /// The first address.
     #[serde(rename = "podIP")]
+    #[serde(deserialize_with = "nullable")]
     pub pod_ip: String,
     /// All addresses.
     #[serde(rename = "podIPs")]
+    #[serde(deserialize_with = "nullable")]
     pub pod_ips: Vec<PodIp>,
 }
 
@@ -101,6 +124,7 @@ pub struct PodStatus {
 #[serde(default)]
 pub struct PodIp {
     /// The address.
+    #[serde(deserialize_with = "nullable")]
     pub ip: String,
 }
 
@@ -120,13 +144,17 @@ pub struct Service {
 pub struct ServiceSpec {
     /// The first cluster IP; `None` for a headless service.
     #[serde(rename = "clusterIP")]
+    #[serde(deserialize_with = "nullable")]
     pub cluster_ip: String,
     /// All cluster IPs.
     #[serde(rename = "clusterIPs")]
+    #[serde(deserialize_with = "nullable")]
     pub cluster_ips: Vec<String>,
     /// Ports.
+    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ServicePort>,
     /// Which pods.
+    #[serde(deserialize_with = "nullable")]
     pub selector: BTreeMap<String, String>,
 }
 
@@ -135,6 +163,7 @@ pub struct ServiceSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// Its name; empty when it is the only one.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// Its number.
     pub port: u16,
@@ -142,6 +171,8 @@ pub struct ServicePort {
     pub target_port: Option<PortName>,
     /// What it speaks.
     pub app_protocol: Option<String>,
+    /// `TCP` where none is written.
+    pub protocol: Option<String>,
 }
 
 /// An EndpointSlice.
@@ -151,8 +182,10 @@ pub struct EndpointSlice {
     /// Metadata.
     pub metadata: Metadata,
     /// Ports that all endpoints have.
+    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<SlicePort>,
     /// Endpoints.
+    #[serde(deserialize_with = "nullable")]
     pub endpoints: Vec<SliceEndpoint>,
 }
 
@@ -166,6 +199,8 @@ pub struct SlicePort {
     pub port: Option<u16>,
     /// What it speaks.
     pub app_protocol: Option<String>,
+    /// `TCP` where none is written.
+    pub protocol: Option<String>,
 }
 
 /// An endpoint of an EndpointSlice.
@@ -173,8 +208,10 @@ pub struct SlicePort {
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceEndpoint {
     /// Addresses; the first counts.
+    #[serde(deserialize_with = "nullable")]
     pub addresses: Vec<String>,
     /// Its state.
+    #[serde(deserialize_with = "nullable")]
     pub conditions: Conditions,
     /// The pod behind it.
     pub target_ref: Option<TargetRef>,
@@ -195,10 +232,13 @@ pub struct Conditions {
 #[serde(default)]
 pub struct TargetRef {
     /// `Pod`, most often.
+    #[serde(deserialize_with = "nullable")]
     pub kind: String,
     /// Its name.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// Its namespace; empty means the slice's.
+    #[serde(deserialize_with = "nullable")]
     pub namespace: String,
 }
 
@@ -229,6 +269,12 @@ impl Object {
     }
 }
 
+/// Whether a port is TCP; Conduit leaves all else alone.
+#[must_use]
+pub fn is_tcp(protocol: Option<&str>) -> bool {
+    matches!(protocol, None | Some("" | "TCP"))
+}
+
 /// The namespace, `default` where none is written.
 #[must_use]
 pub fn namespace(metadata: &Metadata) -> &str {
@@ -236,11 +282,22 @@ pub fn namespace(metadata: &Metadata) -> &str {
 }
 
 impl Pod {
-    /// All addresses that can be read.
+    /// All addresses that can be read and are its own. A pod that has ended has none: its address may be another's by now.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let ended = matches!(self.status.phase.as_str(), "Succeeded" | "Failed");
         let all = self.status.pod_ips.iter().map(|ip| ip.ip.as_str());
         let one = std::iter::once(self.status.pod_ip.as_str()).filter(|_| self.status.pod_ips.is_empty());
-        all.chain(one).filter_map(|ip| ip.parse().ok())
+        let own = !ended && !self.spec.host_network;
+        all.chain(one).filter(move |_| own).filter_map(|ip| ip.parse().ok())
+    }
+}
+
+impl Pod {
+    /// Whether the pod says that it has this address, be it shared or not.
+    #[must_use]
+    pub fn is_at(&self, ip: IpAddr) -> bool {
+        let all = self.status.pod_ips.iter().map(|ip| ip.ip.as_str());
+        all.chain([self.status.pod_ip.as_str()]).any(|text| text.parse() == Ok(ip))
     }
 }
 
