@@ -104,6 +104,9 @@ pub struct RunArguments {
     /// A TCP connection or a TLS handshake onward that takes longer is given up
     #[arg(long, env = "CONDUIT_PROXY_CONNECT_TIMEOUT", default_value = "1s", value_parser = duration)]
     pub connect_timeout: Duration,
+    /// A connection whose peer has not acknowledged our bytes for this long is dead: what waits on it fails or goes elsewhere
+    #[arg(long, env = "CONDUIT_PROXY_UNACKNOWLEDGED_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub unacknowledged_timeout: Duration,
     /// A TLS handshake of a peer that takes longer is refused
     #[arg(long, env = "CONDUIT_PROXY_TLS_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub tls_timeout: Duration,

@@ -104,6 +104,8 @@ impl Picked {
 
     /// The connection was refused, timed out or broke before an answer.
     pub fn failed(&self) {
+        // What waits there was opened before the failure, and is as dead most likely.
+        self.state.pool.drop_idle(Duration::ZERO);
         if self.state.lock().1.failure(Instant::now(), fastrand::f64()) {
             let (addr, pod) = (self.state.endpoint.addr, &self.state.endpoint.pod);
             tracing::warn!(%addr, %pod, "endpoint taken out of the balancing: it refuses or resets connections");

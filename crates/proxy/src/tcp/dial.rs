@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How this proxy opens connections.
@@ -12,6 +13,8 @@ use tokio::net::{TcpSocket, TcpStream};
 pub struct Dialer {
     /// A connection that is not there after this is given up.
     pub timeout: Duration,
+    /// A connection whose peer has not acknowledged our bytes for this long is dead.
+    pub unacknowledged: Duration,
     /// The mark that keeps our connections from being redirected to ourselves; `None` where our user id does.
     pub mark: Option<u32>,
 }
@@ -27,6 +30,7 @@ impl Dialer {
         if let Some(mark) = self.mark {
             conduit_redirect::set_mark(&socket, mark)?;
         }
+        notice_death(&socket, self.unacknowledged);
         match tokio::time::timeout(self.timeout, socket.connect(addr)).await {
             Ok(connected) => connected,
             Err(_) => {
@@ -34,6 +38,18 @@ impl Dialer {
             }
         }
     }
+}
+
+/// How long a connection is silent before the kernel asks whether its peer is still there.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Lets the kernel notice that a peer has vanished (a node lost, a network cut) without a word: sent bytes that are not
+/// acknowledged, or a silent connection that does not answer when asked. Sources: RFC 5482, tcp(7).
+pub fn notice_death(socket: &impl AsFd, unacknowledged: Duration) {
+    let socket = SockRef::from(socket);
+    // Where the kernel does not know one of these, the connection works all the same.
+    _ = socket.set_tcp_user_timeout(Some(unacknowledged));
+    _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(unacknowledged));
 }
 
 /// Makes the drop of this socket a reset, so that a connection that broke on one side does not look whole on the other.
