@@ -21,7 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(came.length <= bytes.len());
         let mut forward = came.forward.clone();
         forward.extend_from_slice(b"\r\n");
-        let again = Response::parse(&forward, HEAD_BYTES_MAX * 2, "GET").expect("what is forwarded is accepted");
+        let again =
+            Response::parse(&forward, HEAD_BYTES_MAX * 2, "GET").expect("what is forwarded is accepted");
         let again = again.expect("what is forwarded is a whole head");
         assert_eq!((again.status, again.body, again.minor), (came.status, came.body, came.minor));
         assert!(again.proxy_error.is_none(), "an application cannot speak for a proxy");

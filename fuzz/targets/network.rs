@@ -8,6 +8,7 @@ fuzz_target!(|text: &str| {
     let Ok(network) = text.parse::<Network>() else { return };
     let shown = network.to_string();
     assert_eq!(shown.parse::<Network>(), Ok(network));
-    let address = shown.split('/').next().and_then(|address| address.parse().ok()).expect("an address is shown first");
+    let address =
+        shown.split('/').next().and_then(|address| address.parse().ok()).expect("an address is shown first");
     assert!(network.contains(address));
 });

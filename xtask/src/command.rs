@@ -146,7 +146,11 @@ impl Log {
     /// Runs the command; lines for which `shows` is true are printed as they come. Returns whether it succeeded.
     pub(crate) fn run(&mut self, command: &mut Command, shows: fn(&str) -> bool) -> Result<bool> {
         writeln!(self.file, "$ {}", shown(command)).context("cannot write the log")?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("CARGO_TERM_COLOR", "never")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", shown(command)))?;
         let (sender, lines) = sync_channel(LINES_MAX);
         let readers = [

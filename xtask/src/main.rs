@@ -35,6 +35,12 @@ enum Habit {
     Test(test::Options),
     /// Build the fuzz targets and run one, or all of them for a few seconds each (--smoke)
     Fuzz(fuzz::Options),
+    /// Build the release binaries and run the benchmark; quiet the machine first
+    Bench {
+        /// Arguments of `conduit-bench run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Build the release binaries and run `conduit demo` (about 4 minutes when nothing is built)
     Demo {
         /// Arguments of `conduit demo`
@@ -73,6 +79,7 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Test(options)) => test::run(&options),
         Some(Habit::Ci) => test::run(&test::Options::default()),
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
+        Some(Habit::Bench { arguments }) => demo::bench(&arguments),
         Some(Habit::Demo { arguments }) => demo::run(&arguments),
         Some(Habit::Docs { check }) => docs::run(check),
         Some(Habit::InstallTools) => tools::install_all().map(|()| true),

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, check, output, tools_dir};
 
 /// Debian packages, each with a file that tells that it is there (a `*` stands for one folder).
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("curl", "curl"),
     ("nginx-light", "nginx"),
     ("mariadb-server", "mariadbd"),
@@ -27,7 +27,8 @@ const PACKAGES: [(&str, &str); 16] = [
     ("nftables", "nft"),
     ("wrk", "wrk"),
     ("nghttp2-client", "nghttp"),
-    ("opensmtpd", "smtpd"),
+    ("python3", "python3"),
+    ("python3-aiosmtpd", "aiosmtpd"),
 ];
 
 /// Go programs with their pinned versions.

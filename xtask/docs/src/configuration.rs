@@ -9,6 +9,7 @@ pub(crate) fn page() -> String {
     let mut page = heading("Configuration", "the `config.rs` of each binary");
     page.push_str("\nAn argument wins over its environment variable. Durations are written `500ms`, `10s`, `5m`, `24h`.\n");
     binary(&mut page, conduit_proxy::config::command());
+    binary(&mut page, conduit_controller::config::command());
     page
 }
 

@@ -1,15 +1,23 @@
-//! docs/metrics.md, from the table that the proxy's `/metrics` is made from.
+//! docs/metrics.md: the proxy's metrics from the table that its page is made from, the controller's from its page.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use conduit_controller::metrics::series::Aggregate;
+use conduit_controller::page;
+use conduit_controller::store::Store;
+use conduit_logic::ports;
 use conduit_proxy::telemetry::METRICS;
 
 use crate::{cell, heading};
 
 /// The page.
 pub(crate) fn page() -> String {
-    let mut page = heading("Metrics", "crates/proxy/src/telemetry/encode.rs");
+    let mut page = heading("Metrics", "the tables of proxy and controller");
     page.push_str(
-        "\nThe proxy answers `GET /metrics` on its admin port in the OpenMetrics format. A counter's samples end in `_total`, \
-         a histogram's in `_bucket`, `_sum` and `_count`.\n\n| metric | kind | what it says | labels |\n| --- | --- | --- | --- |\n",
+        "\nProxy and controller answer `GET /metrics` on their admin ports in the OpenMetrics format. A counter's samples end in \
+         `_total`, a histogram's in `_bucket`, `_sum` and `_count`.\n\n## conduit-proxy\n\n\
+         | metric | kind | what it says | labels |\n| --- | --- | --- | --- |\n",
     );
     for metric in METRICS {
         let labels = if metric.labels.is_empty() { String::new() } else { format!("`{}`", metric.labels) };
@@ -20,5 +28,20 @@ pub(crate) fn page() -> String {
             cell(metric.help)
         ));
     }
+    page.push_str("\n## conduit-controller\n\n| metric | kind | what it says |\n| --- | --- | --- |\n");
+    let (store, aggregate) = (Store::new(ports::TRUST_DOMAIN), Aggregate::new(Instant::now()));
+    for (name, kind, help) in described(&page::encode(&store, &aggregate, 0)) {
+        page.push_str(&format!("| `{name}` | {kind} | {} |\n", cell(help)));
+    }
     page
+}
+
+/// Name, kind and description of each metric on a page of OpenMetrics text, by name.
+fn described(text: &str) -> Vec<(&str, &str, &str)> {
+    let words =
+        |line: &'static str| text.lines().filter_map(move |text| text.strip_prefix(line)?.split_once(' '));
+    let kinds: BTreeMap<&str, &str> = words("# TYPE ").collect();
+    let helps: BTreeMap<&str, &str> = words("# HELP ").collect();
+    let help = |name| helps.get(name).map_or("", |help| help.trim_end_matches('.'));
+    kinds.into_iter().map(|(name, kind)| (name, kind, help(name))).collect()
 }
