@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use conduit_logic::ports;
 use conduit_logic::tap::Network;
-use conduit_logic::words::{Identity, Pod};
+use conduit_logic::words::{Identity, Pod, duration};
 use conduit_process::logs::Format;
 use rustls::pki_types::CertificateDer;
 
@@ -274,24 +274,6 @@ impl Config {
     #[must_use]
     pub fn describe(&self) -> String {
         format!("{:#?}", self.arguments)
-    }
-}
-
-/// Reads `500ms`, `30s`, `5m` or `24h`.
-///
-/// # Errors
-/// When it is none of these.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 =
-        number.parse().map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 24h"))?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("`{text}` is not a duration such as 500ms, 30s, 5m or 24h")),
     }
 }
 

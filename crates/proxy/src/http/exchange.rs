@@ -11,9 +11,11 @@ use std::time::Duration;
 use conduit_logic::framing::{Body, Progress};
 use tokio_util::sync::CancellationToken;
 
+use super::answer;
 use super::head::{BadHead, Request, Response};
 use crate::tcp::pump::{Pump, PumpError};
 use crate::tcp::stream::Stream;
+use crate::telemetry::Reason;
 
 /// Small bodies are sent in one write with their head: one packet, one TLS record.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
@@ -108,6 +110,21 @@ pub async fn next_request(
     }
     // A request of which something has come is served, also while draining.
     read_request(client, limits).await
+}
+
+/// Tells the client why its request is not served, where it can be told. Gives what to count it as.
+pub async fn refuse_request(client: &mut Stream, none: NoRequest) -> Option<Reason> {
+    let (reason, answer) = match none {
+        NoRequest::Closed => return None,
+        NoRequest::Slow => {
+            let detail = "the request's head did not come in time";
+            (Reason::Timeout, answer::http1(408, Reason::Timeout.as_str(), detail, false, true))
+        }
+        NoRequest::Bad(bad) => (Reason::Protocol, answer::bad_head(bad)),
+    };
+    // A client that is gone needs no answer.
+    _ = client.send(&answer).await;
+    Some(reason)
 }
 
 /// A request on its way to one server after another until one takes it.

@@ -14,7 +14,7 @@ use super::connect::Http1;
 use super::streams::outcome;
 use crate::failure::Failure;
 use crate::http::answer;
-use crate::http::exchange::{NoRequest, NoResponse, Outgoing, close, closing, next_request, switched};
+use crate::http::exchange::{NoResponse, Outgoing, close, closing, next_request, refuse_request, switched};
 use crate::http::head::{PROXY_ERROR, Request, Response};
 use crate::record::{End, Recorder, Start};
 use crate::tcp::pump::{PumpError, relay};
@@ -38,16 +38,10 @@ pub async fn serve(mut conn: Conn) {
         let next = match request {
             // Boxed, so that a connection at rest does not hold the room that a request needs.
             Ok(request) => Box::pin(exchange(&mut conn, request)).await,
-            Err(NoRequest::Closed) => Next::Close,
-            Err(NoRequest::Slow) => {
-                let text =
-                    answer::http1(408, "timeout", "the request's head did not come in time", false, true);
-                _ = conn.client.send(&text).await;
-                Next::Close
-            }
-            Err(NoRequest::Bad(bad)) => {
-                conn.outbound.telemetry.mesh_failure(Reason::Protocol);
-                _ = conn.client.send(&answer::bad_head(bad)).await;
+            Err(none) => {
+                if let Some(reason) = refuse_request(&mut conn.client, none).await {
+                    conn.outbound.telemetry.mesh_failure(reason);
+                }
                 Next::Close
             }
         };
