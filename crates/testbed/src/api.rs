@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::daemon::Wanted;
 use crate::pod::last_line;
 use crate::processes::Process;
-use crate::spec::{Answer, ControllerAction, Exec, Phase, Request};
+use crate::spec::{Answer, ControllerAction, Exec, Phase, Pod, Request};
 use crate::state::World;
 use crate::wire::{Connection, FDS_MAX};
 
@@ -72,16 +72,18 @@ async fn answer(world: &Arc<World>, request: Request) -> Result<Answer> {
         Request::Ps => return Ok(Answer::World(world.report())),
         Request::Run { spec, wait_ms } => {
             let name = spec.name.clone();
+            let before = ended(world, &name);
             world.run(*spec)?;
-            return settle(world, &name, Duration::from_millis(wait_ms)).await;
+            return settle(world, &name, &before, Duration::from_millis(wait_ms)).await;
         }
         Request::Scale { name, replicas, wait_ms } => {
+            let before = ended(world, &name);
             world.scale(&name, replicas)?;
-            return settle(world, &name, Duration::from_millis(wait_ms)).await;
+            return settle(world, &name, &before, Duration::from_millis(wait_ms)).await;
         }
         Request::Kill { target, signal, proxy } => kill(world, &target, signal, proxy).await?,
         Request::Faults(faults) => world.set_faults(&faults)?,
-        Request::Controller(action) => act_on_controller(world, action)?,
+        Request::Controller(action) => act_on_controller(world, action).await?,
         Request::Down => close(world).await,
         Request::Signal(_) => bail!("no command runs on this connection"),
         Request::Exec(_) => bail!("a command needs its connection"),
@@ -102,43 +104,52 @@ async fn ping(world: &World) -> Result<Answer> {
     Ok(Answer::Done)
 }
 
-/// Waits until the pods of a workload are as many and as ready as wanted, or cannot become so.
-async fn settle(world: &World, name: &str, wait: Duration) -> Result<Answer> {
+/// The names of a workload's pods that have ended.
+fn ended(world: &World, name: &str) -> Vec<String> {
+    let report = world.report();
+    let pods = report.workload(name).map(|workload| workload.pods.as_slice()).unwrap_or_default();
+    pods.iter().filter(|pod| pod.phase == Phase::Ended).map(|pod| pod.name.clone()).collect()
+}
+
+/// Waits until the pods of a workload are as many and as ready as wanted, or cannot become so. Pods that had ended `before` do not count.
+async fn settle(world: &World, name: &str, before: &[String], wait: Duration) -> Result<Answer> {
+    if wait.is_zero() {
+        return Ok(Answer::Done);
+    }
     let pods = |world: &World| {
-        world.report().workload(name).map(|w| (w.replicas, w.pods.clone())).unwrap_or_default()
+        let workload = world.report().workload(name).cloned().unwrap_or_default();
+        let pods: Vec<_> = workload.pods.into_iter().filter(|pod| !before.contains(&pod.name)).collect();
+        (workload.replicas, pods)
     };
     let settled = |world: &World| {
         let (replicas, pods) = pods(world);
-        let leaving = pods.iter().any(|pod| pod.phase == Phase::Terminating);
-        let ready = pods.iter().filter(|pod| pod.ready).count();
-        let ended = pods.iter().filter(|pod| pod.phase == Phase::Ended).count();
-        !leaving && ready + ended >= replicas as usize
+        let is_done = |pod: &&Pod| pod.ready || pod.phase == Phase::Ended;
+        pods.iter().all(|pod| pod.phase != Phase::Terminating)
+            && pods.iter().filter(is_done).count() >= replicas as usize
     };
-    let in_time = wait.is_zero() || world.until(wait, settled).await;
-    let failed = pods(world)
-        .1
-        .into_iter()
-        .find(|pod| pod.phase == Phase::Ended && (!pod.problem.is_empty() || pod.exit != Some(0)));
-    if let Some(pod) = failed.filter(|_| !wait.is_zero()) {
+    let in_time = world.until(wait, settled).await;
+    let (_, pods) = pods(world);
+    let has_failed =
+        |pod: &&Pod| pod.phase == Phase::Ended && (!pod.problem.is_empty() || pod.exit != Some(0));
+    if let Some(pod) = pods.iter().find(has_failed) {
         if !pod.problem.is_empty() {
             bail!("{}: {}", pod.name, pod.problem);
         }
-        bail!(
-            "{} ended with exit code {}: {}",
-            pod.name,
-            pod.exit.unwrap_or(-1),
-            last_line(&world.dir.log(&pod.name))
-        );
+        let last = last_line(&world.dir.log(&pod.name));
+        bail!("{} ended with exit code {}: {last}", pod.name, pod.exit.unwrap_or(-1));
     }
-    if in_time {
+    let Some(pod) = pods.iter().find(|pod| !pod.ready && pod.phase != Phase::Ended).filter(|_| !in_time)
+    else {
         return Ok(Answer::Done);
-    }
-    let waiting = pods(world).1.into_iter().find(|pod| !pod.ready);
-    Ok(Answer::Warning(waiting.map_or_else(String::new, |pod| {
-        let why =
-            if pod.problem.is_empty() { "it does not listen on all of its ports yet" } else { &pod.problem };
-        format!("{} is not ready yet: {why}", pod.name)
-    })))
+    };
+    let why = match (pod.problem.as_str(), pod.phase) {
+        ("", Phase::Starting) => "its proxy is not ready yet",
+        ("", Phase::Running | Phase::Terminating | Phase::Ended) => {
+            "it does not listen on all of its ports yet"
+        }
+        (problem, _) => problem,
+    };
+    Ok(Answer::Warning(format!("{} is not ready yet: {why}", pod.name)))
 }
 
 async fn kill(world: &World, target: &str, signal: Option<i32>, proxy: bool) -> Result<()> {
@@ -172,11 +183,20 @@ async fn kill(world: &World, target: &str, signal: Option<i32>, proxy: bool) -> 
     Ok(())
 }
 
-fn act_on_controller(world: &World, action: ControllerAction) -> Result<()> {
+/// Returns when the controller is stopped or ready again; it is not waited for after a kill.
+async fn act_on_controller(world: &World, action: ControllerAction) -> Result<()> {
     let controller = world.controller.daemon.as_ref().context("this world has no controller")?;
     match action {
-        ControllerAction::Stop => controller.want(Wanted::Held),
-        ControllerAction::Start => controller.want(Wanted::Running),
+        ControllerAction::Stop => {
+            controller.want(Wanted::Held);
+            if !world.until(CONTROLLER_READY_MAX, |_| controller.status().process.is_none()).await {
+                bail!("the controller has not ended within {CONTROLLER_READY_MAX:?}");
+            }
+        }
+        ControllerAction::Start => {
+            controller.want(Wanted::Running);
+            ping(world).await?;
+        }
         ControllerAction::Kill => controller.signal(libc::SIGKILL).context("the controller")?,
         ControllerAction::Freeze => controller.signal(libc::SIGSTOP).context("the controller")?,
         ControllerAction::Thaw => controller.signal(libc::SIGCONT).context("the controller")?,

@@ -1,14 +1,16 @@
 //! What the command line and tests ask of a supervisor: one blocking function for each request. Depends on `spec` and `wire`. Deliberately
 //! absent: async (a request is one round trip) and output for people.
 
-use std::io::{self, BufRead, BufReader};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{getsockopt, sockopt};
 use thiserror::Error;
 
@@ -278,28 +280,31 @@ impl Running {
 /// # Errors
 /// When it has ended instead; with the reason that it gave.
 pub fn start(options: &Options) -> Result<Child, Error> {
+    start_by(supervisor::command(options), &options.dir)
+}
+
+/// The same, by a command that was changed.
+pub(crate) fn start_by(mut command: Command, dir: &Dir) -> Result<Child, Error> {
     let not_started = |reason, exit_code| Error::NotStarted { reason, exit_code };
-    let log = options.dir.supervisor_log();
-    let mut command = supervisor::command(options);
-    let open = std::fs::create_dir_all(options.dir.logs()).and_then(|()| std::fs::File::create(&log));
-    let open = open.map_err(|e| not_started(format!("cannot write {}: {e}", log.display()), None))?;
-    let copy = open.try_clone()?;
-    command.stdout(Stdio::from(copy)).stderr(open);
+    let (output, mut said) = scratch().map_err(|e| not_started(format!("cannot open a file: {e}"), None))?;
+    command.stdout(output.try_clone()?).stderr(output);
     let program = command.get_program().to_owned();
     let spawned = command.spawn();
     let mut child =
         spawned.map_err(|e| not_started(format!("cannot run {}: {e}", program.display()), None))?;
-    let client = Client::new(options.dir.clone());
+    let client = Client::new(dir.clone());
     let deadline = Instant::now() + START_MAX;
     while !client.is_running() {
         if let Some(status) = child.try_wait()? {
             // Another caller was quicker: theirs will be there in a moment.
             if status.code() != Some(supervisor::RUNNING) {
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                return Err(not_started(text.trim().to_owned(), status.code()));
+                let mut reason = String::new();
+                said.read_to_string(&mut reason)?;
+                return Err(not_started(reason.trim().to_owned(), status.code()));
             }
         }
         if Instant::now() > deadline {
+            let log = dir.supervisor_log();
             return Err(not_started(
                 format!("it is not there after {START_MAX:?}; see {}", log.display()),
                 None,
@@ -308,4 +313,11 @@ pub fn start(options: &Options) -> Result<Child, Error> {
         std::thread::sleep(LOOK_INTERVAL);
     }
     Ok(child)
+}
+
+/// A file in memory, twice: to write and to read.
+fn scratch() -> io::Result<(File, File)> {
+    let written = File::from(memfd_create("scratch", MFdFlags::MFD_CLOEXEC)?);
+    let read = File::open(format!("/proc/self/fd/{}", written.as_raw_fd()))?;
+    Ok((written, read))
 }

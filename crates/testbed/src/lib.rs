@@ -23,5 +23,7 @@ mod network;
 mod names;
 mod manifests;
 mod tokens;
+pub mod world;
+pub mod wait;
 
 pub mod demo;

@@ -198,14 +198,14 @@ impl World {
         {
             let mut guard = self.state();
             let state = &mut *guard;
-            let mut total: usize = state.workloads.values().map(|workload| workload.pods.len()).sum();
+            let total: usize = state.workloads.values().map(|workload| workload.pods.len()).sum();
             let workload = state.workloads.get_mut(name).with_context(|| no_such("workload", name))?;
             let alive = workload.pods.iter().filter(|pod| pod.is_wanted()).count();
-            for _ in alive..workload.replicas as usize {
-                if total >= PODS_MAX {
-                    bail!("there are {PODS_MAX} pods already, and no room for more");
-                }
-                total += 1;
+            let missing = (workload.replicas as usize).saturating_sub(alive);
+            if total + missing > PODS_MAX {
+                bail!("a world has at most {PODS_MAX} pods, and these would be {}", total + missing);
+            }
+            for _ in 0..missing {
                 let pod_name = format!("{name}-{}", workload.next);
                 workload.next += 1;
                 let number = state.next_pod;

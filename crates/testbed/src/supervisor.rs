@@ -195,6 +195,9 @@ async fn live(options: &Options, mode: Mode, names: Names, node: Arc<OwnedFd>, i
     tasks.spawn_until_stopped("publisher", world.clone().publish(manifests));
     tasks.spawn_until_stopped("token refresh", refresh_tokens(world.clone()));
     tasks.spawn_until_stopped("controller's status", follow_controller(world.clone()));
+    if options.detach || options.until_stdin_closes {
+        log_to_file(dir).context("cannot write the supervisor's log")?;
+    }
     // A socket that an earlier world left behind; this one holds the lock.
     let socket = dir.supervisor_socket();
     let _ = std::fs::remove_file(&socket);
@@ -218,6 +221,13 @@ async fn live(options: &Options, mode: Mode, names: Names, node: Arc<OwnedFd>, i
     // Answers that are on their way, above all that to the request to go down.
     tasks.wait(std::time::Duration::from_millis(500)).await;
     Ok(())
+}
+
+/// From here on the log is a file. What went wrong before was said to whoever started the supervisor.
+fn log_to_file(dir: &Dir) -> io::Result<()> {
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.supervisor_log())?;
+    nix::unistd::dup2_stdout(&log)?;
+    Ok(nix::unistd::dup2_stderr(&log)?)
 }
 
 /// The controller runs in a network namespace of its own, as it would in a pod, so that it can be cut off.

@@ -34,7 +34,8 @@ fn processes_of(supervisor: i32) -> Vec<String> {
     let namespace = std::fs::read_link(format!("/proc/{supervisor}/ns/pid_for_children"));
     let Ok(namespace) = namespace else { return Vec::new() };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let inside = |pid: &String| std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == namespace);
+    let inside =
+        |pid: &String| std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == namespace);
     entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(inside).collect()
 }
 
@@ -115,7 +116,8 @@ fn what_an_application_leaves_behind_ends_with_its_pod() {
     let world = World::start();
     world.run(Spec::new("forker", ["sh", "-c", "setsid sleep 4242 & sleep 1000"]).unmeshed());
     world.run(Spec::new("client", ["sleep", "1000"]).unmeshed());
-    let left = || world.sh("client", "grep -lsa '^sleep.4242' /proc/[0-9]*/cmdline | wc -l").text().to_owned();
+    let left =
+        || world.sh("client", "grep -lsa '^sleep.4242' /proc/[0-9]*/cmdline | wc -l").text().to_owned();
     wait::until(SOON, || left() == "1");
     world.crash("forker");
     wait::until(SOON, || left() == "0");
