@@ -124,8 +124,18 @@ fn cannot_connect(target: &Target, error: &tonic::transport::Error) -> Failure {
     Failure::unreachable(what, hint)
 }
 
-/// Turns a refused or broken call into a failure. `doing` completes "cannot …".
+/// Turns a refused or broken call into a failure. `doing` completes "cannot …". Where the controller says itself what to do, no
+/// second hint is added.
 pub(crate) fn refused(doing: &str, status: &Status) -> Failure {
+    match explained(doing, status) {
+        Failure::Told { exit, what, .. } if what.contains("`conduit ") => {
+            Failure::Told { exit, what, hint: String::new() }
+        }
+        failure => failure,
+    }
+}
+
+fn explained(doing: &str, status: &Status) -> Failure {
     let text = status.message().trim_end_matches('.');
     let what =
         format!("cannot {doing}: {}", if text.is_empty() { status.code().description() } else { text });

@@ -1,5 +1,7 @@
 //! `conduit diagnostics`: what the controller knows of each proxy, and what one proxy says of itself. Texts that a proxy writes
-//! (metrics, JSON) are passed on as they are, so that no version of this command hides what a newer proxy tells.
+//! (metrics, JSON) are passed on as they are with `-o json`, so that no version of this command hides what a newer proxy tells.
+
+mod shown;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,7 +37,7 @@ pub(crate) async fn run(args: Diagnostics, connection: &Connection) -> Result<()
     let reference = pod_ref(&pod)?;
     let mut controller = connect::open(&connection.target()).await?;
     let text = inspect(&mut controller, reference, kind).await?;
-    output::print(&document(&text, kind, pod.output.format)?)
+    output::print(&document(&text, kind, pod.output.format, Paint::stdout(connection.color))?)
 }
 
 /// The pod that was typed: `web-1`, `po/web-1` or `shop/po/web-1`.
@@ -70,18 +72,26 @@ pub(crate) async fn inspect(controller: &mut Controller, pod: PodRef, kind: Kind
     }
 }
 
-/// What a proxy wrote, in the format that was asked for: JSON is indented for people and left on one line for `json`.
-fn document(text: &str, kind: Kind, format: Format) -> Result<String, Failure> {
+/// What a proxy wrote, in the format that was asked for.
+fn document(text: &str, kind: Kind, format: Format, paint: Paint) -> Result<String, Failure> {
     if kind == Kind::Metrics {
         return match format {
             Format::Json => output::json(&serde_json::json!({ "metrics": text })),
             Format::Table | Format::Wide => Ok(ended(text)),
         };
     }
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value) => output::json(&value),
-        Err(_) => Ok(ended(text)),
+    let people =
+        (format != Format::Json).then(|| shown::render(text, kind, now_s(), format == Format::Wide, paint));
+    match (people.flatten(), serde_json::from_str::<serde_json::Value>(text)) {
+        (Some(shown), _) => Ok(shown),
+        (None, Ok(value)) => output::json(&value),
+        (None, Err(_)) => Ok(ended(text)),
     }
+}
+
+/// Unix time in seconds.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn ended(text: &str) -> String {
@@ -105,7 +115,6 @@ pub(crate) async fn proxies(
 async fn list(wanted: Resource, format: Format, connection: &Connection) -> Result<(), Failure> {
     let mut controller = connect::open(&connection.target()).await?;
     let response = proxies(&mut controller, wanted.clone()).await?;
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if format == Format::Json {
         let proxies: Vec<ProxyJson<'_>> = response.proxies.iter().map(ProxyJson::from).collect();
         return output::print(&output::json(&serde_json::json!({ "proxies": proxies }))?);
@@ -114,7 +123,7 @@ async fn list(wanted: Resource, format: Format, connection: &Connection) -> Resu
         output::remark(&format!("no proxy of {} is known", resource::describe(&wanted)));
         return Ok(());
     }
-    output::print(&render(&response, now_s, format, Paint::stdout(connection.color)))
+    output::print(&render(&response, now_s(), format, Paint::stdout(connection.color)))
 }
 
 #[derive(Serialize)]
@@ -184,7 +193,7 @@ fn render(response: &ProxiesResponse, now_s: u64, format: Format, paint: Paint) 
         ];
         if wide {
             let silent = if proxy.last_report_ms_ago > SILENT_MS { Tone::Warn } else { Tone::Plain };
-            cells.push(Cell::new(units::latency_ms(proxy.last_report_ms_ago as f64) + " ago", silent));
+            cells.push(Cell::new(format!("{:.1}s ago", proxy.last_report_ms_ago as f64 / 1e3), silent));
             cells.push(proxy.ip.as_str().into());
             cells.push(resource::full(proxy.workload.as_ref(), "-").into());
         }

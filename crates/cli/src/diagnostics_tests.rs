@@ -48,15 +48,15 @@ default     web-2             no              0B   0.0s          0      0       
 ";
     assert_eq!(render(&response, 1000, Format::Table, Paint::NONE), expected);
     let wide = render(&response, 1000, Format::Wide, Paint::NONE);
-    assert!(wide.lines().nth(1).unwrap().ends_with("300.0ms ago   10.77.0.3   default/deploy/web"), "{wide}");
+    assert!(wide.lines().nth(1).unwrap().ends_with("0.3s ago   10.77.0.3   default/deploy/web"), "{wide}");
 }
 
 #[test]
 fn what_a_proxy_writes_is_passed_on() {
-    assert_eq!(document("a 1\n# EOF\n", Kind::Metrics, Format::Table).unwrap(), "a 1\n# EOF\n");
-    assert_eq!(
-        document("{\"a\":[1]}", Kind::Config, Format::Table).unwrap(),
-        "{\n  \"a\": [\n    1\n  ]\n}\n"
-    );
-    assert_eq!(document("not json", Kind::Config, Format::Json).unwrap(), "not json\n");
+    let shown = |text, kind, format| document(text, kind, format, Paint::NONE).unwrap();
+    assert_eq!(shown("a 1\n# EOF\n", Kind::Metrics, Format::Table), "a 1\n# EOF\n");
+    assert_eq!(shown("{\"a\":[1]}", Kind::Config, Format::Table), "{\n  \"a\": [\n    1\n  ]\n}\n");
+    assert_eq!(shown("{\"config\":\"x\"}", Kind::Config, Format::Table), "x\n");
+    assert_eq!(shown("{\"config\":\"x\"}", Kind::Config, Format::Json), "{\n  \"config\": \"x\"\n}\n");
+    assert_eq!(shown("not json", Kind::Config, Format::Json), "not json\n");
 }

@@ -165,6 +165,11 @@ impl Paint {
     #[cfg(test)]
     pub(crate) const ALWAYS: Self = Self(true);
 
+    /// Whether there is colour.
+    pub(crate) const fn is_on(self) -> bool {
+        self.0
+    }
+
     /// For text that goes to stdout.
     pub(crate) fn stdout(choice: Colour) -> Self {
         Self::decide(choice, io::stdout().is_terminal(), |name| std::env::var(name).ok())

@@ -169,7 +169,10 @@ pub(crate) fn row_cells(row: &StatRow) -> Vec<Cell> {
     let mut cells = vec![
         namespace.into(),
         name.into(),
-        Cell::new(format!("{}/{}", row.pods_meshed, row.pods_total), meshed_tone),
+        match row.pods_total {
+            0 => Cell::new("-", Tone::Faint),
+            total => Cell::new(format!("{}/{total}", row.pods_meshed), meshed_tone),
+        },
     ];
     cells.extend(golden::cells(&golden));
     cells.push(secured(row.secured_share, golden.requests.max(golden.connections)));

@@ -187,7 +187,8 @@ struct Printer {
     paint: Paint,
     proxies: Proxies,
     dropped: u64,
-    remarked: Option<Instant>,
+    /// When it was last told how many were dropped, and how many it was then.
+    remarked: Option<(Instant, u64)>,
 }
 
 impl Printer {
@@ -199,9 +200,9 @@ impl Printer {
         if let Some(tap_event::Event::Dropped(dropped)) = &event.event {
             self.dropped += dropped.events;
             let now = Instant::now();
-            if self.remarked.is_none_or(|then| now.duration_since(then) >= DROPPED_REMARK_INTERVAL) {
-                self.remarked = Some(now);
+            if self.remarked.is_none_or(|(then, _)| now.duration_since(then) >= DROPPED_REMARK_INTERVAL) {
                 self.summary();
+                self.remarked = Some((now, self.dropped));
             }
             return Ok(());
         }
@@ -213,7 +214,7 @@ impl Printer {
     }
 
     fn summary(&self) {
-        if self.dropped > 0 {
+        if self.dropped > self.remarked.map_or(0, |(_, told)| told) {
             output::remark(&format!(
                 "{} events were not shown: over the rate, or this reader was slow (narrow the filter or set --max-rps)",
                 self.dropped

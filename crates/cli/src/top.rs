@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Top, connection: &Connection) -> Result<(), Failur
     if terminal && args.duration.is_none() && args.output.format != Format::Json {
         let start =
             if by_path { live::Start::Paths(Box::new(tapped)) } else { live::Start::Workloads(wanted) };
-        return Box::pin(live::run(controller, start)).await;
+        return Box::pin(live::run(controller, start, Paint::stdout(connection.color))).await;
     }
     let duration = args.duration.unwrap_or(COLLECT);
     if by_path {

@@ -15,7 +15,7 @@ use super::paths::{self, Paths};
 use super::screen::{Screen, Wish};
 use super::workloads;
 use crate::connect::{self, Controller};
-use crate::output::{Failure, Table};
+use crate::output::{Failure, Paint, Table};
 use crate::{resource, stat, tap};
 
 /// Between two drawings: fast enough for the eye, slow enough for the terminal.
@@ -75,8 +75,8 @@ async fn next(mut source: Source) -> (Source, Result<News, Failure>) {
 ///
 /// # Errors
 /// When the terminal cannot be used, or the controller refuses or goes away.
-pub(crate) async fn run(controller: Controller, start: Start) -> Result<(), Failure> {
-    let mut live = Box::pin(Live::new(controller, start)).await?;
+pub(crate) async fn run(controller: Controller, start: Start, paint: Paint) -> Result<(), Failure> {
+    let mut live = Box::pin(Live::new(controller, start, paint)).await?;
     let cannot = |error: io::Error| {
         Failure::problem(
             format!("cannot use the terminal: {error}"),
@@ -103,13 +103,13 @@ struct Live {
 }
 
 impl Live {
-    async fn new(mut controller: Controller, start: Start) -> Result<Self, Failure> {
+    async fn new(mut controller: Controller, start: Start, paint: Paint) -> Result<Self, Failure> {
         let (wanted, screen, source) = match start {
             Start::Workloads(wanted) => {
-                (Some(wanted.clone()), workloads_screen(&wanted), stat_source(&controller, wanted))
+                (Some(wanted.clone()), workloads_screen(&wanted, paint), stat_source(&controller, wanted))
             }
             Start::Paths(request) => {
-                let screen = paths_screen(request.resource.as_ref(), false);
+                let screen = paths_screen(request.resource.as_ref(), false, paint);
                 (None, screen, Source::Tap(Box::new(tap::open(&mut controller, *request).await?)))
             }
         };
@@ -190,7 +190,7 @@ impl Live {
         match tap::open(&mut self.controller, request).await {
             Ok(events) => {
                 self.paths = Paths::default();
-                self.screen = paths_screen(Some(&marked), true);
+                self.screen = paths_screen(Some(&marked), true, self.screen.paint);
                 self.pending = Box::pin(next(Source::Tap(Box::new(events))));
             }
             // A workload without a proxy cannot be tapped; that is no reason to leave the table.
@@ -202,7 +202,7 @@ impl Live {
 
     fn back(&mut self) {
         if let Some(wanted) = self.wanted.clone() {
-            self.screen = workloads_screen(&wanted);
+            self.screen = workloads_screen(&wanted, self.screen.paint);
             self.pending = Box::pin(next(stat_source(&self.controller, wanted)));
             self.changed = true;
         }
@@ -217,7 +217,7 @@ fn stat_source(controller: &Controller, wanted: Resource) -> Source {
     }))
 }
 
-fn workloads_screen(wanted: &Resource) -> Screen {
+fn workloads_screen(wanted: &Resource, paint: Paint) -> Screen {
     Screen {
         title: format!("conduit top   {}   the last {}s", resource::describe(wanted), super::WINDOW_S),
         note: String::new(),
@@ -225,10 +225,11 @@ fn workloads_screen(wanted: &Resource) -> Screen {
         selected: 0,
         opens: true,
         back: false,
+        paint,
     }
 }
 
-fn paths_screen(wanted: Option<&Resource>, back: bool) -> Screen {
+fn paths_screen(wanted: Option<&Resource>, back: bool, paint: Paint) -> Screen {
     let wanted = wanted.map(resource::describe).unwrap_or_default();
     Screen {
         title: format!("conduit top   {wanted}   requests by path"),
@@ -237,5 +238,6 @@ fn paths_screen(wanted: Option<&Resource>, back: bool) -> Screen {
         selected: 0,
         opens: false,
         back,
+        paint,
     }
 }

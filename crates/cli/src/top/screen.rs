@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::output::{Cell, Table, Tone};
+use crate::output::{Cell, Paint, Table, Tone};
 
 /// What is on the screen.
 pub(crate) struct Screen {
@@ -23,6 +23,8 @@ pub(crate) struct Screen {
     pub opens: bool,
     /// Esc leads back to another table.
     pub back: bool,
+    /// Whether there is colour; bold, faint and reversed text are no colours.
+    pub paint: Paint,
 }
 
 /// What a key asks for.
@@ -84,22 +86,17 @@ impl Screen {
         frame.render_widget(Line::styled(self.title.as_str(), strong), title);
         let mut lines = self.table.lines().into_iter();
         if let Some(line) = lines.next() {
-            frame.render_widget(drawn(line), headings);
+            frame.render_widget(self.drawn(line), headings);
         }
         let height = usize::from(body.height);
         let first = self.selected.saturating_sub(height.saturating_sub(1));
-        let marked = |(index, line): (usize, Vec<Cell>)| {
-            let line = drawn(line);
-            if index == self.selected {
-                line.patch_style(Style::new().add_modifier(Modifier::REVERSED))
-            } else {
-                line
-            }
-        };
-        let rows: Vec<Line<'_>> = lines.enumerate().skip(first).take(height).map(marked).collect();
+        let rows: Vec<Line<'_>> = lines.skip(first).take(height).map(|line| self.drawn(line)).collect();
+        if let Some(mark) = body.rows().nth(self.selected - first).filter(|_| !rows.is_empty()) {
+            frame.buffer_mut().set_style(mark, Style::new().add_modifier(Modifier::REVERSED));
+        }
         frame.render_widget(Paragraph::new(rows), body);
-        frame.render_widget(Line::styled(self.note.as_str(), colour(Tone::Warn)), note);
-        frame.render_widget(Line::styled(self.keys(), colour(Tone::Faint)), keys);
+        frame.render_widget(Line::styled(self.note.as_str(), self.colour(Tone::Warn)), note);
+        frame.render_widget(Line::styled(self.keys(), self.colour(Tone::Faint)), keys);
     }
 
     fn keys(&self) -> &'static str {
@@ -109,20 +106,24 @@ impl Screen {
             (false, false) => "↑↓ scroll   q quit",
         }
     }
-}
 
-fn drawn(line: Vec<Cell>) -> Line<'static> {
-    line.into_iter().map(|cell| Span::styled(cell.text, colour(cell.tone))).collect::<Vec<_>>().into()
-}
+    fn drawn(&self, line: Vec<Cell>) -> Line<'static> {
+        line.into_iter()
+            .map(|cell| Span::styled(cell.text, self.colour(cell.tone)))
+            .collect::<Vec<_>>()
+            .into()
+    }
 
-fn colour(tone: Tone) -> Style {
-    match tone {
-        Tone::Plain => Style::new(),
-        Tone::Good => Style::new().fg(Color::Green),
-        Tone::Warn => Style::new().fg(Color::Yellow),
-        Tone::Bad => Style::new().fg(Color::Red),
-        Tone::Strong => Style::new().add_modifier(Modifier::BOLD),
-        Tone::Faint => Style::new().add_modifier(Modifier::DIM),
+    fn colour(&self, tone: Tone) -> Style {
+        match tone {
+            Tone::Strong => Style::new().add_modifier(Modifier::BOLD),
+            Tone::Faint => Style::new().add_modifier(Modifier::DIM),
+            _ if !self.paint.is_on() => Style::new(),
+            Tone::Plain => Style::new(),
+            Tone::Good => Style::new().fg(Color::Green),
+            Tone::Warn => Style::new().fg(Color::Yellow),
+            Tone::Bad => Style::new().fg(Color::Red),
+        }
     }
 }
 

@@ -9,7 +9,15 @@ fn screen(rows: usize) -> Screen {
     for row in 0..rows {
         table.row(vec![format!("deploy/w{row}").into(), Cell::new(format!("{row}.0"), Tone::Good)]);
     }
-    Screen { title: "conduit top".into(), note: String::new(), table, selected: 0, opens: true, back: false }
+    Screen {
+        title: "conduit top".into(),
+        note: String::new(),
+        table,
+        selected: 0,
+        opens: true,
+        back: false,
+        paint: Paint::ALWAYS,
+    }
 }
 
 fn press(screen: &mut Screen, code: KeyCode) -> Wish {
@@ -40,8 +48,15 @@ fn the_marked_row_is_always_on_the_screen() {
         "↑↓ choose   Enter requests by path   q quit",
     ];
     assert_eq!(lines, expected);
-    assert!(buffer[(0, 5)].modifier.contains(Modifier::REVERSED));
+    assert!(
+        buffer[(0, 5)].modifier.contains(Modifier::REVERSED)
+            && buffer[(43, 5)].modifier.contains(Modifier::REVERSED)
+    );
+    assert!(!buffer[(0, 4)].modifier.contains(Modifier::REVERSED));
     assert_eq!(buffer[(13, 5)].fg, Color::Green);
+    screen.paint = Paint::NONE;
+    terminal.draw(|frame| screen.draw(frame)).unwrap();
+    assert_eq!(terminal.backend().buffer()[(13, 5)].fg, Color::Reset);
 }
 
 #[test]
