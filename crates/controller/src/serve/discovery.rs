@@ -23,8 +23,8 @@ use crate::store::{Store, Subject, View};
 
 /// Subjects that one proxy may follow: what its own cache holds.
 const SUBJECTS_MAX: usize = 10_001;
-/// Answers on their way to one proxy.
-const ANSWERS_MAX: usize = 64;
+/// Answers on their way to one proxy: few, since each that waits here may be out of date when it is sent.
+const ANSWERS_MAX: usize = 8;
 
 /// The service.
 pub struct Service {
@@ -73,7 +73,6 @@ impl Discovery for Service {
 
 impl Service {
     /// The pod, if the caller is it.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn prove(&self, caller: &Identity, pod: PodRef) -> Result<Name, Status> {
         let name = (pod.namespace, pod.name);
         let identity = self.store.read(|model| model.pod(&name).map(|pod| model.identity(pod)));
@@ -134,7 +133,6 @@ impl Followed {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn take(&mut self, request: WatchRequest) -> Result<(), Status> {
         for target in request.unsubscribe {
             if let Some(tasks) = self.subjects.remove(&self.subject(&target)?) {
@@ -158,7 +156,6 @@ impl Followed {
         Ok(())
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn subject(&self, target: &Target) -> Result<Subject, Status> {
         match &target.kind {
             Some(target::Kind::Outbound(addr)) => match SocketAddr::try_from(addr) {

@@ -71,7 +71,6 @@ impl AsyncWrite for Peer {
 ///
 /// # Errors
 /// UNAUTHENTICATED when none was proven.
-#[expect(clippy::result_large_err, reason = "tonic's own error type")]
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
     let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.clone());
     caller.ok_or_else(|| Status::unauthenticated("this call needs a client certificate of the mesh"))

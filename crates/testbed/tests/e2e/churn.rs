@@ -34,7 +34,11 @@ fn only(text: &str, pods: &[&str]) -> String {
         }
         document.to_string()
     };
-    text.split("---\n").filter(|part| !part.trim().is_empty()).map(document).collect::<Vec<_>>().join("\n---\n")
+    text.split("---\n")
+        .filter(|part| !part.trim().is_empty())
+        .map(document)
+        .collect::<Vec<_>>()
+        .join("\n---\n")
 }
 
 fn replace(path: &Path, text: &str) {

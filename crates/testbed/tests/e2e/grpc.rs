@@ -15,8 +15,23 @@ fn demo(role: &str, port: u16) -> Spec {
 fn calls(world: &World, method: &str, data: &str, to: &str) -> serde_json::Value {
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/demo.proto");
     let command = [
-        "ghz", "--insecure", "--proto", proto, "--call", method, "-n", "300", "-c", "4", "--connections", "1", "-d", data,
-        "-O", "json", to,
+        "ghz",
+        "--insecure",
+        "--proto",
+        proto,
+        "--call",
+        method,
+        "-n",
+        "300",
+        "-c",
+        "4",
+        "--connections",
+        "1",
+        "-d",
+        data,
+        "-O",
+        "json",
+        to,
     ];
     serde_json::from_str(world.exec("client", &command).text()).unwrap()
 }
@@ -39,7 +54,8 @@ fn calls_of_every_kind_succeed_and_are_balanced_over_all_endpoints() {
     for pod in ["prices-1", "prices-2", "prices-3"] {
         let requests = wait::for_some(SOON, || {
             let proxies = world.proxies();
-            let proxy = proxies.into_iter().find(|proxy| proxy.pod.as_ref().is_some_and(|p| p.name == pod))?;
+            let proxy =
+                proxies.into_iter().find(|proxy| proxy.pod.as_ref().is_some_and(|p| p.name == pod))?;
             (proxy.requests > 60).then_some(proxy.requests)
         });
         assert!(requests > 60, "{pod} got {requests} of 900");

@@ -27,9 +27,14 @@ fn a_request_crosses_in_mutual_tls_between_the_two_identities() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let world = world();
-    let answers = raw(&world, "client", "raw", &[
-        r"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n",
-    ]);
+    let answers = raw(
+        &world,
+        "client",
+        "raw",
+        &[
+            r"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n",
+        ],
+    );
     let at = |text: &str| answers.find(text).unwrap_or_else(|| panic!("no {text} in {answers}"));
     assert!(at("slow") < at("/first") && at("/first") < at("/second"), "{answers}");
     assert!(answers.ends_with("<open>"), "the connection is kept: {answers}");
@@ -38,7 +43,8 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn headers_keep_their_case_and_order_and_trailers_arrive() {
     let world = world();
-    let answer = raw(&world, "client", "raw", &[r"GET /echo HTTP/1.1\r\nhOST: raw\r\nX-Zed: 1\r\nx-alpha: 2\r\n\r\n"]);
+    let answer =
+        raw(&world, "client", "raw", &[r"GET /echo HTTP/1.1\r\nhOST: raw\r\nX-Zed: 1\r\nx-alpha: 2\r\n\r\n"]);
     assert!(answer.contains("GET /echo HTTP/1.1\r\nhOST: raw\r\nX-Zed: 1\r\nx-alpha: 2\r\n\r\n"), "{answer}");
     let answer = raw(&world, "client", "raw", &[r"GET /trailers HTTP/1.1\r\nHost: a\r\n\r\n"]);
     assert!(answer.contains("5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n"), "{answer}");
@@ -48,51 +54,80 @@ fn headers_keep_their_case_and_order_and_trailers_arrive() {
 fn interim_responses_arrive_and_expectations_are_the_servers_to_meet() {
     let world = world();
     let hints = raw(&world, "client", "raw", &[r"GET /hints HTTP/1.1\r\nHost: a\r\n\r\n"]);
-    assert!(hints.starts_with("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK"), "{hints}");
-    let met = raw(&world, "client", "raw", &[
-        r"POST /expect HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
-        "until:100 Continue",
-        "abc",
-    ]);
+    assert!(
+        hints.starts_with("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK"),
+        "{hints}"
+    );
+    let met = raw(
+        &world,
+        "client",
+        "raw",
+        &[
+            r"POST /expect HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+            "until:100 Continue",
+            "abc",
+        ],
+    );
     assert!(met.contains("HTTP/1.1 200 OK"), "{met}");
-    let refused = raw(&world, "client", "raw", &[
-        r"POST /refuse-expect HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
-    ]);
+    let refused = raw(
+        &world,
+        "client",
+        "raw",
+        &[r"POST /refuse-expect HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"],
+    );
     assert!(refused.starts_with("HTTP/1.1 417") && !refused.contains("100 Continue"), "{refused}");
 }
 
 #[test]
 fn upgraded_and_connected_streams_carry_bytes_both_ways() {
     let world = world();
-    let upgraded = raw(&world, "client", "raw", &[
-        r"GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
-        "until:\r\n\r\n",
-        "hello",
-        "until:HELLO",
-        "half-close",
-    ]);
+    let upgraded = raw(
+        &world,
+        "client",
+        "raw",
+        &[
+            r"GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+            "until:\r\n\r\n",
+            "hello",
+            "until:HELLO",
+            "half-close",
+        ],
+    );
     assert!(upgraded.starts_with("HTTP/1.1 101") && upgraded.ends_with("HELLO<end>"), "{upgraded}");
-    let connected = raw(&world, "client", "raw", &[
-        r"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n",
-        "until:\r\n\r\n",
-        "hello",
-        "until:HELLO",
-        "half-close",
-    ]);
+    let connected = raw(
+        &world,
+        "client",
+        "raw",
+        &[
+            r"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n",
+            "until:\r\n\r\n",
+            "hello",
+            "until:HELLO",
+            "half-close",
+        ],
+    );
     assert!(connected.starts_with("HTTP/1.1 200") && connected.ends_with("HELLO<end>"), "{connected}");
 }
 
 #[test]
 fn bodies_of_every_framing_arrive_whole() {
     let world = world();
-    let head = raw(&world, "client", "raw", &[r"HEAD /head HTTP/1.1\r\nHost: a\r\n\r\nGET /after HTTP/1.1\r\nHost: a\r\n\r\n"]);
+    let head = raw(
+        &world,
+        "client",
+        "raw",
+        &[r"HEAD /head HTTP/1.1\r\nHost: a\r\n\r\nGET /after HTTP/1.1\r\nHost: a\r\n\r\n"],
+    );
     assert!(head.contains("content-length: 1234\r\n\r\nHTTP/1.1 200 OK"), "{head}");
     let open = raw(&world, "client", "raw", &[r"GET /until-close HTTP/1.1\r\nHost: a\r\n\r\n"]);
     assert!(open.contains("Connection: close") && open.ends_with("all of it<end>"), "{open}");
     let old = raw(&world, "client", "raw", &[r"GET /old HTTP/1.0\r\n\r\n"]);
     assert!(old.contains("GET /old HTTP/1.0"), "{old}");
     let cut = raw(&world, "client", "raw", &[r"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n"]);
-    assert!(cut.contains("only this") && cut.ends_with("<reset>"), "a body that is cut off does not look whole: {cut}");
+    assert!(
+        cut.contains("only this") && cut.ends_with("<reset>"),
+        "a body that is cut off does not look whole: {cut}"
+    );
     let upload = world.files().join("upload");
     std::fs::write(&upload, vec![b'u'; 3_000_000]).unwrap();
     let data = format!("@{}", upload.display());
@@ -115,7 +150,8 @@ fn what_two_readers_could_read_differently_is_refused() {
 #[test]
 fn a_slow_first_byte_is_not_taken_for_tcp_where_http_is_declared() {
     let world = world();
-    let answer = raw(&world, "client", "raw", &["wait:1", "G", "wait:0.5", r"ET /late HTTP/1.1\r\nHost: a\r\n\r\n"]);
+    let answer =
+        raw(&world, "client", "raw", &["wait:1", "G", "wait:0.5", r"ET /late HTTP/1.1\r\nHost: a\r\n\r\n"]);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     wait::until(SOON, || world.golden("raw").requests > 0);
     assert_eq!(world.golden("raw").connections, 0, "it was seen as a request, not as bytes");
@@ -127,7 +163,8 @@ fn a_service_without_an_endpoint_is_answered_with_503_and_the_reason() {
     world.scale("raw", 0);
     wait::until(SOON, || {
         let answer = curl(&world, "client", &["-i", "http://raw:8080/"]);
-        answer.stdout.starts_with("HTTP/1.1 503") && answer.stdout.contains("conduit-proxy-error: no_endpoint")
+        answer.stdout.starts_with("HTTP/1.1 503")
+            && answer.stdout.contains("conduit-proxy-error: no_endpoint")
     });
 }
 

@@ -63,7 +63,10 @@ fn a_tap_shows_the_requests_that_match_and_no_others() {
     });
     let seen = seen.lock().unwrap().join("\n");
     assert!(seen.contains("/shown?a=1") && !seen.contains("/hidden"), "{seen}");
-    assert!(seen.contains("spiffe://cluster.local/ns/default/sa/client"), "both identities are shown: {seen}");
+    assert!(
+        seen.contains("spiffe://cluster.local/ns/default/sa/client"),
+        "both identities are shown: {seen}"
+    );
     tap.kill().unwrap();
     let _ = tap.wait();
 }
@@ -72,10 +75,27 @@ fn a_tap_shows_the_requests_that_match_and_no_others() {
 fn the_admin_port_tells_state_and_takes_a_log_level() {
     let world = World::start();
     world.run(idle("client"));
-    let get = |path: &str| world.exec("client", &["curl", "-s", &format!("http://127.0.0.1:4191{path}")]).stdout;
-    let code = |path: &str| world.exec("client", &["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://127.0.0.1:4191{path}")]).stdout;
+    let get =
+        |path: &str| world.exec("client", &["curl", "-s", &format!("http://127.0.0.1:4191{path}")]).stdout;
+    let code = |path: &str| {
+        world
+            .exec(
+                "client",
+                &[
+                    "curl",
+                    "-s",
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code}",
+                    &format!("http://127.0.0.1:4191{path}"),
+                ],
+            )
+            .stdout
+    };
     assert_eq!((code("/live"), code("/ready"), code("/none")), ("200".into(), "200".into(), "404".into()));
     assert!(get("/metrics").ends_with("# EOF\n"));
-    let _ = world.exec("client", &["curl", "-s", "-X", "PUT", "-d", "debug", "http://127.0.0.1:4191/log-level"]);
+    let _ =
+        world.exec("client", &["curl", "-s", "-X", "PUT", "-d", "debug", "http://127.0.0.1:4191/log-level"]);
     assert!(get("/log-level").contains("debug"));
 }

@@ -23,7 +23,11 @@ fn services_that_know_each_other_go_on_without_a_controller() {
         for _ in 0..20 {
             assert!(ok(&world, "http://web:8080/"), "during {outage:?}");
         }
-        world.controller(if outage == ControllerAction::Stop { ControllerAction::Start } else { ControllerAction::Thaw });
+        world.controller(if outage == ControllerAction::Stop {
+            ControllerAction::Start
+        } else {
+            ControllerAction::Thaw
+        });
         wait::until(SOON, || std::os::unix::net::UnixStream::connect(world.dir().operator_socket()).is_ok());
         wait::until(SOON, || world.proxies().iter().filter(|proxy| proxy.connected).count() == 3);
     }

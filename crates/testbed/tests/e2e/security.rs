@@ -45,7 +45,8 @@ fn certificates_of_seconds_rotate_under_load_with_no_failed_request() {
     assert!(count.parse::<u32>().unwrap() > 50, "{count} requests only");
     assert_eq!(fails, "0");
     let metrics = world.exec("client", &["curl", "-s", "http://127.0.0.1:4191/metrics"]);
-    let rotations = metrics.stdout.lines().find_map(|l| l.strip_prefix("conduit_proxy_certificate_rotations_total "));
+    let rotations =
+        metrics.stdout.lines().find_map(|l| l.strip_prefix("conduit_proxy_certificate_rotations_total "));
     assert!(rotations.unwrap_or("0").parse::<u32>().unwrap() >= 3, "{rotations:?}");
 }
 
@@ -56,7 +57,8 @@ fn a_proxy_without_a_certificate_is_not_ready_and_accepts_no_mesh_traffic() {
     let mut spec = raw_server("late", "http").proxy_env("CONDUIT_PROXY_TOKEN", "/nonexistent");
     spec.replicas = 1;
     let _ = world.client().run(spec, Duration::from_secs(2));
-    let ready = || world.sh("late-1", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4191/ready").stdout;
+    let ready =
+        || world.sh("late-1", "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:4191/ready").stdout;
     wait::until(SOON, || ready() == "503");
     let refused = curl(&world, "client", &["http://late:8080/"]);
     assert!(!refused.stdout.starts_with("GET"), "{refused:?}");

@@ -9,26 +9,26 @@ use conduit_testbed::spec::Spec;
 use conduit_testbed::world::{Output, World};
 
 /// Long enough for anything that is to come soon on a busy machine.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A pod that does nothing by itself.
-pub fn idle(name: &str) -> Spec {
+pub(crate) fn idle(name: &str) -> Spec {
     Spec::new(name, ["sleep", "100000"])
 }
 
 /// The path of a script of these tests.
-pub fn script(name: &str) -> String {
+pub(crate) fn script(name: &str) -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "e2e", name].iter().collect();
     path.to_string_lossy().into_owned()
 }
 
 /// The raw server on port 8080, declared as `protocol`.
-pub fn raw_server(name: &str, protocol: &str) -> Spec {
+pub(crate) fn raw_server(name: &str, protocol: &str) -> Spec {
     Spec::new(name, ["python3", &script("raw_server.py"), "8080"]).port(8080, protocol)
 }
 
 /// Sends parts to `name:8080` from pod `from`; gives what came back.
-pub fn raw(world: &World, from: &str, name: &str, parts: &[&str]) -> String {
+pub(crate) fn raw(world: &World, from: &str, name: &str, parts: &[&str]) -> String {
     let script = script("raw_client.py");
     let mut command = vec!["python3", &script, name, "8080", "1.0"];
     command.extend(parts);
@@ -36,14 +36,14 @@ pub fn raw(world: &World, from: &str, name: &str, parts: &[&str]) -> String {
 }
 
 /// Runs curl in a pod, quietly and with a limit of time.
-pub fn curl(world: &World, from: &str, arguments: &[&str]) -> Output {
+pub(crate) fn curl(world: &World, from: &str, arguments: &[&str]) -> Output {
     let mut command = vec!["curl", "-sS", "-m", "10"];
     command.extend(arguments);
     world.exec(from, &command)
 }
 
 /// nginx on port 8080, which answers with its pod's name, and serves /big (1 MiB).
-pub fn nginx(world: &World, name: &str, protocol: &str) -> Spec {
+pub(crate) fn nginx(world: &World, name: &str, protocol: &str) -> Spec {
     let files = world.files().join(name);
     std::fs::create_dir_all(&files).unwrap();
     std::fs::write(files.join("big"), vec![b'b'; 1024 * 1024]).unwrap();
@@ -58,12 +58,15 @@ pub fn nginx(world: &World, name: &str, protocol: &str) -> Spec {
     );
     let path = files.join("nginx.conf");
     std::fs::write(&path, config).unwrap();
-    let start = format!("sed \"s/\\$HOSTNAME/$(hostname)/\" {0} > {0}.$(hostname); exec nginx -c {0}.$(hostname)", path.display());
+    let start = format!(
+        "sed \"s/\\$HOSTNAME/$(hostname)/\" {0} > {0}.$(hostname); exec nginx -c {0}.$(hostname)",
+        path.display()
+    );
     Spec::new(name, ["sh", "-c", &start]).port(8080, protocol)
 }
 
 /// The lines that a process writes, as they come.
-pub fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+pub(crate) fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = lines.clone();
     // Ends when the process does.

@@ -115,12 +115,17 @@ fn what_is_outside_the_mesh_is_reached_as_without_it() {
     world.run(idle("stranger").unmeshed());
     let server = ["python3", &script("raw_server.py"), "8080"];
     world.run(Spec::new("new", server).port(8080, ""));
-    let get = |from: &str, url: &str| curl(&world, from, &["-o", "/dev/null", "-w", "%{http_code}", url]).text().to_owned();
+    let get = |from: &str, url: &str| {
+        curl(&world, from, &["-o", "/dev/null", "-w", "%{http_code}", url]).text().to_owned()
+    };
     assert_eq!(get("client", "http://old:8080/"), "200", "meshed to unmeshed");
     assert_eq!(get("stranger", "http://new:8080/"), "200", "unmeshed to meshed");
     let clear = wait::for_some(SOON, || {
         let edges = world.edges();
-        edges.iter().any(|e| !e.secured && e.source.as_ref().is_none_or(|s| s.name.is_empty())).then_some(edges)
+        edges
+            .iter()
+            .any(|e| !e.secured && e.source.as_ref().is_none_or(|s| s.name.is_empty()))
+            .then_some(edges)
     });
     assert!(clear.iter().all(|edge| !edge.secured), "{clear:?}");
 }

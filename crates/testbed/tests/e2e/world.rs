@@ -165,23 +165,57 @@ fn orphans_are_reaped() {
     wait::until(SOON, || zombies() == "0\n");
 }
 
-#[test]
-fn nothing_is_left_when_the_supervisor_is_killed() {
-    let world = World::start();
-    world.run(server("web").unmeshed());
+/// Every way in which a world can lose its supervisor takes everything with it: processes, namespaces, and with these links and rules.
+fn nothing_is_left_after(end: impl FnOnce(&mut World, i32)) {
+    let mut world = World::start();
+    world.run(server("web"));
     let inner = world.client().supervisor_pid().unwrap();
-    assert!(processes_of(inner).len() >= 3, "supervisor, controller and web are inside");
-    let namespaces: Vec<_> = processes_of(inner)
-        .iter()
-        .map(|pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap())
-        .collect();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(inner), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let inside = processes_of(inner);
+    assert!(inside.len() >= 4, "supervisor, controller, proxy and web are inside: {inside:?}");
+    let network = |pid: &String| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let namespaces: Vec<_> = inside.iter().filter_map(network).collect();
+    end(&mut world, inner);
     wait::until(SOON, || {
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let mut in_use = entries.filter_map(|entry| std::fs::read_link(entry.path().join("ns/net")).ok());
         !in_use.any(|namespace| namespaces.contains(&namespace))
     });
     assert!(world.client().ps().is_err());
+}
+
+fn kill(pid: i32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn nothing_is_left_when_the_supervisor_is_killed() {
+    nothing_is_left_after(|_, inner| kill(inner));
+}
+
+#[test]
+fn nothing_is_left_when_the_process_around_the_supervisor_is_killed() {
+    nothing_is_left_after(|world, _| kill(world.outer_pid()));
+}
+
+#[test]
+fn nothing_is_left_when_whoever_started_it_is_gone() {
+    nothing_is_left_after(|world, _| world.abandon());
+}
+
+#[test]
+fn a_proxy_that_is_killed_is_started_again() {
+    let world = World::start();
+    world.run(server("web"));
+    world.run(Spec::new("client", ["sleep", "1000"]).unmeshed());
+    let first = world.pod("web-1").proxy.unwrap().pid;
+    world.crash_proxy("web");
+    wait::until(SOON, || {
+        let pod = world.pod("web-1");
+        pod.ready && pod.proxy.is_some_and(|proxy| proxy.restarts == 1 && proxy.pid != first)
+    });
+    wait::until(SOON, || {
+        world.exec("client", &["curl", "-sf", "-m", "5", "http://web:8080/"]).stdout == "web-1"
+    });
 }
 
 #[test]
@@ -204,6 +238,23 @@ fn a_second_world_in_the_same_directory_is_refused() {
     world.client().ensure(&options).unwrap();
     world.run(Spec::new("box", ["sleep", "1000"]).unmeshed());
     assert_eq!(world.ps().workloads.len(), 1);
+}
+
+#[test]
+fn a_world_without_root_is_secured_by_the_mesh() {
+    let world = World::start_rootless();
+    world.run(server("web"));
+    world.run(Spec::new("client", ["sleep", "1000"]));
+    assert_eq!(get(&world, "client", "http://web:8080/"), "web-1");
+    wait::until(SOON, || {
+        let mut edges = world.edges().into_iter();
+        edges.any(|edge| edge.destination.is_some_and(|workload| workload.name == "web") && edge.secured)
+    });
+    let status = world.sh("client", "cat /proc/[0-9]*/status").stdout;
+    let proxies = status.split("Name:").filter(|process| process.trim_start().starts_with("conduit-proxy"));
+    for proxy in proxies {
+        assert!(proxy.contains("CapEff:\t0000000000001000"), "a proxy has more than CAP_NET_ADMIN: {proxy}");
+    }
 }
 
 #[test]
