@@ -2,13 +2,14 @@
 //!
 //! Order of the end: readiness is withdrawn, no new connections, calls may finish until the drain timeout, then streams end.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use conduit_api::discovery::v1::discovery_server::DiscoveryServer;
 use conduit_api::identity::v1::identity_server::IdentityServer;
 use conduit_api::metrics::v1::metrics_server::MetricsServer;
@@ -155,6 +156,7 @@ impl Parts<'_> {
             .add_service(MetricsServer::new(metrics::service::Service {
                 store,
                 aggregate: self.aggregate.clone(),
+                tasks: self.tasks.clone(),
             }));
         let token = self.tasks.token().clone();
         self.tasks.spawn("grpc", async move {
@@ -169,12 +171,30 @@ impl Parts<'_> {
 }
 
 /// A socket that only our user can open; one that an earlier run left behind is replaced.
+///
+/// It is bound in a directory that is closed to others and then moved, so that there is no moment at which they could open it.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
-    _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("closing {} to others", path.display()))?;
-    Ok(listener)
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!("another controller answers at {}: stop it, or choose another socket", path.display());
+    }
+    let context = || format!("listening on {}", path.display());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = |directory: &Path| DirBuilder::new().mode(0o700).create(directory);
+    if !parent.exists() {
+        private(parent).with_context(context)?;
+    }
+    // Short: a socket's path has 107 bytes at the most.
+    let closed = parent.join(format!(".{:x}", std::process::id()));
+    _ = std::fs::remove_dir_all(&closed);
+    private(&closed).with_context(context)?;
+    let fresh = closed.join("s");
+    let bound = UnixListener::bind(&fresh).and_then(|listener| {
+        std::fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
+        std::fs::rename(&fresh, path)?;
+        Ok(listener)
+    });
+    _ = std::fs::remove_dir_all(&closed);
+    bound.with_context(context)
 }
 
 /// Signs our own certificate, and again in time.

@@ -31,13 +31,24 @@ pub enum View {
     Inbound(Option<Arc<InboundPod>>),
 }
 
+/// Who follows what. Subjects that nobody follows any more are swept out when the number has doubled, so that a proxy which follows
+/// ever other addresses takes no more memory than what it follows at once.
+#[derive(Debug, Default)]
+struct Subjects {
+    followed: HashMap<Subject, watch::Sender<View>>,
+    sweep_at: usize,
+}
+
+/// Fewer subjects than this are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
 /// The model and its followers.
 #[derive(Debug)]
 pub struct Store {
     // Written by the source's task for one batch, read for lookups; never held while waiting.
     model: RwLock<Model>,
     // Guards the followers; also held from a model's change to its publication, so that no follower misses one.
-    subjects: Mutex<HashMap<Subject, watch::Sender<View>>>,
+    subjects: Mutex<Subjects>,
     // What cannot be understood now; replaced as a whole.
     problems: Mutex<Vec<Problem>>,
 }
@@ -55,7 +66,7 @@ impl Store {
         read(&self.model.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn subjects(&self) -> MutexGuard<'_, HashMap<Subject, watch::Sender<View>>> {
+    fn subjects(&self) -> MutexGuard<'_, Subjects> {
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,7 +75,7 @@ impl Store {
         let mut subjects = self.subjects();
         let touched = self.model.write().unwrap_or_else(PoisonError::into_inner).apply(events);
         let model = self.model.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.retain(|subject, view| {
+        subjects.followed.retain(|subject, view| {
             let concerned = match subject {
                 Subject::Outbound(addr) => model.touches(&touched, *addr),
                 Subject::Inbound(pod) => touched.pods.contains(pod),
@@ -86,11 +97,15 @@ impl Store {
     #[must_use]
     pub fn follow(&self, subject: &Subject) -> watch::Receiver<View> {
         let mut subjects = self.subjects();
-        if let Some(view) = subjects.get(subject) {
+        if let Some(view) = subjects.followed.get(subject) {
             return view.subscribe();
         }
+        if subjects.followed.len() >= subjects.sweep_at {
+            subjects.followed.retain(|_, view| view.receiver_count() > 0);
+            subjects.sweep_at = SWEEP_MIN.max(2 * subjects.followed.len());
+        }
         let (sender, receiver) = watch::channel(self.read(|model| look(model, subject)));
-        subjects.insert(subject.clone(), sender);
+        subjects.followed.insert(subject.clone(), sender);
         receiver
     }
 

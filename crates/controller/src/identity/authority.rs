@@ -83,6 +83,10 @@ impl Authority {
             files.make(trust_domain)?;
             tracing::info!(directory = %directory.display(), "made a new trust anchor and issuer");
         }
+        if files.anchor_key.exists() {
+            // It signs nothing here, but whoever can read it can make issuers.
+            read_key(&files.anchor_key)?;
+        }
         let anchor_pem =
             fs::read(&files.anchor).with_context(|| format!("reading {}", files.anchor.display()))?;
         let anchors = conduit_tls::read_anchors(&anchor_pem)
@@ -175,7 +179,9 @@ fn fits(issuer: &CertificateDer<'_>, key: &KeyPair, anchors: &[CertificateDer<'_
     );
     let signed = anchors.iter().any(|anchor| {
         let anchor = x509_parser::parse_x509_certificate(anchor);
-        anchor.is_ok_and(|(_, anchor)| anchor.subject() == parsed.issuer())
+        anchor.is_ok_and(|(_, anchor)| {
+            anchor.subject() == parsed.issuer() && parsed.verify_signature(Some(anchor.public_key())).is_ok()
+        })
     });
     ensure!(signed, "no trust anchor has issued the issuer");
     let end =
@@ -239,7 +245,9 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&part, path)
+        // Unlike a rename, a link never replaces a key that somebody put there.
+        fs::hard_link(&part, path)?;
+        fs::remove_file(&part)
     };
     write().with_context(|| format!("writing {}", path.display()))
 }

@@ -16,6 +16,10 @@ use crate::model::Name;
 pub const SERIES_MAX: usize = 50_000;
 /// Edges taken from one report: what a proxy's own limit is.
 pub const EDGES_MAX: usize = 600;
+/// Series of one pod, so that one that reports ever other names cannot take those of all.
+pub const POD_SERIES_MAX: usize = 2 * EDGES_MAX;
+/// The longest name or identity taken from a report, in bytes: what a SPIFFE ID may have.
+const NAME_BYTES_MAX: usize = 2048;
 
 const FINE: Slots = Slots { width: Duration::from_secs(2), count: 31 };
 const COARSE: Slots = Slots { width: Duration::from_secs(30), count: 21 };
@@ -80,19 +84,21 @@ pub struct Sums {
 impl Sums {
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        self.successes += other.successes;
-        self.failures += other.failures;
-        self.mesh_failures += other.mesh_failures;
+        // Saturating: a proxy can report any number.
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.successes, other.successes);
+        add(&mut self.failures, other.failures);
+        add(&mut self.mesh_failures, other.mesh_failures);
         self.latency.merge(&other.latency);
-        self.sent += other.sent;
-        self.received += other.received;
-        self.connections += other.connections;
+        add(&mut self.sent, other.sent);
+        add(&mut self.received, other.received);
+        add(&mut self.connections, other.connections);
     }
 
     /// Requests or connections.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.successes + self.failures
+        self.successes.saturating_add(self.failures)
     }
 }
 
@@ -142,8 +148,8 @@ impl Series {
     }
 
     fn over(&self, since_start: Duration, window: Duration) -> Sums {
-        let (slots, ring) =
-            if window <= Duration::from_secs(60) { (FINE, &self.fine) } else { (COARSE, &self.coarse) };
+        let slots = slots_for(window);
+        let ring = if slots.width == FINE.width { &self.fine } else { &self.coarse };
         let first = slots.at(since_start.saturating_sub(window));
         let mut sums = Sums::default();
         for (_, sum) in ring.iter().filter(|(slot, _)| *slot > first || since_start < window) {
@@ -153,7 +159,15 @@ impl Series {
     }
 }
 
+const fn slots_for(window: Duration) -> Slots {
+    if window.as_secs() <= 60 { FINE } else { COARSE }
+}
+
 impl Slots {
+    fn begin(self, slot: u64) -> Duration {
+        Duration::from_secs(slot * self.width.as_secs())
+    }
+
     fn at(self, since_start: Duration) -> u64 {
         since_start.as_secs() / self.width.as_secs()
     }
@@ -173,9 +187,37 @@ pub struct ProxyState {
 #[derive(Debug, Default)]
 struct Inner {
     series: HashMap<Key, Series>,
+    series_of: HashMap<Name, usize>,
     proxies: HashMap<Name, ProxyState>,
     refused: u64,
     swept: u64,
+}
+
+impl Inner {
+    fn add(&mut self, key: Key, since_start: Duration, sums: &Sums) {
+        if let Some(series) = self.series.get_mut(&key) {
+            series.add(since_start, sums);
+            return;
+        }
+        let of_pod = self.series_of.entry(key.pod.clone()).or_default();
+        if *of_pod >= POD_SERIES_MAX || self.series.len() >= SERIES_MAX {
+            self.refused += 1;
+            return;
+        }
+        *of_pod += 1;
+        self.series.entry(key).or_default().add(since_start, sums);
+    }
+
+    fn sweep(&mut self, since_start: Duration) {
+        self.series.retain(|_, series| {
+            series.forget(since_start);
+            !series.coarse.is_empty()
+        });
+        self.series_of.clear();
+        for key in self.series.keys() {
+            *self.series_of.entry(key.pod.clone()).or_default() += 1;
+        }
+    }
 }
 
 /// All that was reported.
@@ -203,11 +245,7 @@ impl Aggregate {
         let mut inner = self.lock();
         for edge in report.edges.iter().take(EDGES_MAX) {
             let Some(key) = key(pod, workload, edge) else { continue };
-            if inner.series.len() >= SERIES_MAX && !inner.series.contains_key(&key) {
-                inner.refused += 1;
-                continue;
-            }
-            inner.series.entry(key).or_default().add(since_start, &edge.into());
+            inner.add(key, since_start, &edge.into());
         }
         if let Some(stats) = report.proxy.clone() {
             inner.proxies.insert(pod.clone(), ProxyState { workload: workload.clone(), stats, heard: now });
@@ -215,10 +253,7 @@ impl Aggregate {
         let slot = COARSE.at(since_start);
         if inner.swept != slot {
             inner.swept = slot;
-            inner.series.retain(|_, series| {
-                series.forget(since_start);
-                !series.coarse.is_empty()
-            });
+            inner.sweep(since_start);
             let age = COARSE.width.saturating_mul(u32::try_from(COARSE.count).unwrap_or(u32::MAX));
             inner.proxies.retain(|_, proxy| now.saturating_duration_since(proxy.heard) < age);
         }
@@ -233,10 +268,16 @@ impl Aggregate {
         sums.filter(|(_, sums)| *sums != Sums::default()).collect()
     }
 
-    /// The time that a window really covers: less than the window when we began later.
+    /// The time that a window really covers: whole slots, and no more than since we began.
     #[must_use]
     pub fn covered(&self, window: Duration, now: Instant) -> Duration {
-        now.saturating_duration_since(self.start).clamp(Duration::from_secs(1), window)
+        let since_start = now.saturating_duration_since(self.start);
+        let slots = slots_for(window);
+        let before = match since_start < window {
+            true => Duration::ZERO,
+            false => slots.begin(slots.at(since_start.saturating_sub(window)) + 1),
+        };
+        since_start.saturating_sub(before).max(Duration::from_secs(1))
     }
 
     /// What each proxy last said of itself.
@@ -253,7 +294,21 @@ impl Aggregate {
     }
 }
 
+/// Whether every name in a report is short enough to be kept.
+fn is_short(edge: &EdgeReport) -> bool {
+    let peer = edge.peer_workload.iter().flat_map(|w| [&w.namespace, &w.kind, &w.name]);
+    let service = edge.service.iter().flat_map(|s| [&s.namespace, &s.name]);
+    let tls = edge
+        .tls
+        .iter()
+        .flat_map(|tls| [&tls.version, &tls.key_exchange, &tls.local_identity, &tls.peer_identity]);
+    peer.chain(service).chain(tls).all(|name| name.len() <= NAME_BYTES_MAX)
+}
+
 fn key(pod: &Name, workload: &Workload, edge: &EdgeReport) -> Option<Key> {
+    if !is_short(edge) {
+        return None;
+    }
     Some(Key {
         pod: pod.clone(),
         workload: workload.clone(),

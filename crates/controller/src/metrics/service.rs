@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use conduit_api::metrics::v1::metrics_server::Metrics;
 use conduit_api::metrics::v1::{ReportRequest, ReportResponse};
+use conduit_process::tasks::Tasks;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::series::Aggregate;
@@ -18,6 +19,8 @@ pub struct Service {
     pub store: Arc<Store>,
     /// Where reports go.
     pub aggregate: Arc<Aggregate>,
+    /// Whose end ends the streams: a proxy's never ends by itself.
+    pub tasks: Tasks,
 }
 
 #[tonic::async_trait]
@@ -28,7 +31,9 @@ impl Metrics for Service {
     ) -> Result<Response<ReportResponse>, Status> {
         let caller = caller(&request)?;
         let mut reports = request.into_inner();
-        while let Some(report) = reports.message().await? {
+        let stopping = self.tasks.token().clone();
+        while let Some(report) = stopping.run_until_cancelled(reports.message()).await.transpose()?.flatten()
+        {
             let pod =
                 report.pod.clone().ok_or_else(|| Status::invalid_argument("a report must name its pod"))?;
             let name = (pod.namespace, pod.name);

@@ -221,6 +221,16 @@ impl Model {
         self.pods.values()
     }
 
+    /// All services.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The pods that are endpoints of a service.
+    pub fn pods_of(&self, service: &Name) -> impl Iterator<Item = &Pod> {
+        self.slices_of(service).flat_map(pods_of).filter_map(|name| self.pods.get(&name))
+    }
+
     /// Services, pods, endpoints.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {

@@ -8,7 +8,7 @@ use conduit_api::operator::v1::{Edge, Golden, Resource, StatRow};
 use conduit_logic::words::{Direction, Protocol, Service, Workload};
 
 use crate::metrics::series::{Key, Sums, Tls};
-use crate::model::{Model, is_meshed, workload_of};
+use crate::model::{Model, is_meshed, name_of, workload_of};
 
 /// Whether a workload, or a pod of it, is meant.
 #[must_use]
@@ -56,6 +56,7 @@ pub fn golden(sums: &Sums, covered: Duration) -> Golden {
 #[derive(Debug, Default)]
 struct Row {
     sums: Sums,
+    carried: u64,
     secured: u64,
     protocols: BTreeSet<Protocol>,
     pods: BTreeMap<String, bool>,
@@ -65,24 +66,35 @@ impl Row {
     fn add(&mut self, key: &Key, sums: &Sums) {
         self.sums.add(sums);
         self.protocols.insert(key.protocol);
+        let carried = carried(key, sums);
+        self.carried = self.carried.saturating_add(carried);
         if key.tls.is_some() {
-            self.secured += sums.total();
+            self.secured = self.secured.saturating_add(carried);
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a share is an estimate")]
     fn finish(self, resource: Resource, covered: Duration) -> StatRow {
-        let total = self.sums.total();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         StatRow {
             resource: Some(resource),
             pods_meshed: count(self.pods.values().filter(|meshed| **meshed).count()),
             pods_total: count(self.pods.len()),
             golden: Some(golden(&self.sums, covered)),
-            secured_share: if total == 0 { 0.0 } else { self.secured as f64 / total as f64 },
+            secured_share: if self.carried == 0 { 0.0 } else { self.secured as f64 / self.carried as f64 },
             protocols: self.protocols.into_iter().map(|p| common::Protocol::from(p).into()).collect(),
         }
     }
+}
+
+/// What was carried between two pods, in the clear or not: requests, or connections be they still open. What the mesh failed before it
+/// had a connection was not carried, and so is not in the clear either.
+fn carried(key: &Key, sums: &Sums) -> u64 {
+    let ended = match key.tls {
+        Some(_) => sums.total(),
+        None => sums.total().saturating_sub(sums.mesh_failures),
+    };
+    if key.protocol.has_requests() { ended } else { ended.max(sums.connections) }
 }
 
 /// Namespace, kind, name.
@@ -129,8 +141,9 @@ pub fn stat(
         };
         rows.entry(name).or_default().add(key, sums);
     }
-    if resource.kind != "Service" {
-        add_pods(model, resource, between, &mut rows);
+    match resource.kind.as_str() {
+        "Service" => add_services(model, resource, between, &mut rows),
+        _ => add_pods(model, resource, between, &mut rows),
     }
     rows.into_iter()
         .map(|((namespace, kind, name), row)| row.finish(Resource { namespace, kind, name }, covered))
@@ -154,8 +167,48 @@ fn add_pods(model: &Model, resource: &Resource, between: bool, rows: &mut BTreeM
     }
 }
 
+/// The same for services: the pods that are their endpoints.
+fn add_services(model: &Model, resource: &Resource, between: bool, rows: &mut BTreeMap<RowName, Row>) {
+    for (namespace, name) in model.services().map(|service| name_of(&service.metadata)) {
+        let service = Service { namespace: namespace.clone(), name: name.clone(), port: 0 };
+        let row = (namespace.clone(), "Service".to_owned(), name.clone());
+        if !matches(resource, &Workload::default(), "", Some(&service))
+            || (between && !rows.contains_key(&row))
+        {
+            continue;
+        }
+        let row = rows.entry(row).or_default();
+        for pod in model.pods_of(&(namespace, name)) {
+            row.pods.insert(pod.metadata.name.clone(), is_meshed(pod));
+        }
+    }
+}
+
 /// What tells one edge from another.
 type EdgeName = (Workload, Workload, Option<Service>, Protocol, Option<Tls>);
+
+/// Requests that the mesh failed before it had a connection are reported without protection, and without a destination where no
+/// endpoint was picked. They belong to the edge that they would have taken, if it is known.
+fn fold_failed(edges: &mut BTreeMap<EdgeName, Sums>) {
+    let never_carried = |(.., tls): &EdgeName, sums: &Sums| {
+        tls.is_none() && sums.mesh_failures > 0 && sums.mesh_failures == sums.total() && sums.connections == 0
+    };
+    let failed: Vec<EdgeName> =
+        edges.iter().filter(|(name, sums)| never_carried(name, sums)).map(|(name, _)| name.clone()).collect();
+    for name in failed {
+        let (source, destination, service, protocol, _) = &name;
+        let same = |other: &EdgeName| {
+            let there = *destination == Workload::default() || *destination == other.1;
+            other.4.is_some() && other.0 == *source && there && other.2 == *service && other.3 == *protocol
+        };
+        let Some(taken) = edges.keys().find(|other| same(other)).cloned() else { continue };
+        if let Some(sums) = edges.remove(&name)
+            && let Some(edge) = edges.get_mut(&taken)
+        {
+            edge.add(&sums);
+        }
+    }
+}
 
 /// The edges: from the sources' proxies; from the destinations' where the source has none.
 #[must_use]
@@ -175,6 +228,7 @@ pub fn edges(reported: &[(Key, Sums)], resource: &Resource, covered: Duration) -
                 .add(sums);
         }
     }
+    fold_failed(&mut edges);
     let edge = |((source, destination, service, protocol, tls), sums): (EdgeName, Sums)| Edge {
         source: Some((&source).into()),
         destination: Some((&destination).into()),

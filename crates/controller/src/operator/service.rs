@@ -23,10 +23,13 @@ use crate::identity::authority::Authority;
 use crate::identity::service::unix_s;
 use crate::metrics::series::Aggregate;
 use crate::model::{name_of, workload_of};
+use crate::source::files::Problem;
 use crate::store::Store;
 
 /// A proxy counts as connected when it was heard of within this: its reports come every second.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// Errors of the source told at the most: nobody reads more at once.
+const ERRORS_MAX: usize = 200;
 /// An inspection that takes longer is given up.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,6 +57,15 @@ pub struct Service {
 
 fn window(seconds: u32) -> Duration {
     Duration::from_secs(if seconds == 0 { 60 } else { u64::from(seconds.min(600)) })
+}
+
+/// The first [`ERRORS_MAX`], and how many more there are.
+fn errors(problems: &[Problem]) -> Vec<String> {
+    let mut errors: Vec<String> = problems.iter().take(ERRORS_MAX).map(ToString::to_string).collect();
+    if problems.len() > ERRORS_MAX {
+        errors.push(format!("and {} more; the log has them all", problems.len() - ERRORS_MAX));
+    }
+    errors
 }
 
 fn count(n: usize) -> u32 {
@@ -84,7 +96,7 @@ impl Operator for Service {
             pods: count(pods),
             endpoints: count(endpoints),
             proxies_connected: count(self.streams.load(Ordering::Relaxed)),
-            source_errors: self.store.problems().iter().map(ToString::to_string).collect(),
+            source_errors: errors(&self.store.problems()),
         }))
     }
 
@@ -95,6 +107,7 @@ impl Operator for Service {
         let covered = self.aggregate.covered(window, now);
         let resource = request.resource.unwrap_or_default();
         let ends = (request.to.as_ref(), request.from.as_ref());
+        check_ends(&resource, ends)?;
         let rows = self.store.read(|model| rows::stat(model, &reported, &resource, ends, covered));
         Ok(Response::new(api::StatResponse { rows }))
     }
@@ -151,18 +164,17 @@ impl Operator for Service {
     async fn tap(&self, request: Request<api::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
         let request = request.into_inner();
         let resource = request.resource.clone().unwrap_or_default();
-        let mut proxies = self.store.read(|model| tap::resolve(model, &resource));
-        if proxies.is_empty() {
+        let proxies = self.store.read(|model| tap::resolve(model, &resource).len());
+        if proxies == 0 {
             return Err(Status::not_found("no meshed pod matches: `conduit stat` lists what there is"));
         }
-        if proxies.len() > tap::PROXIES_MAX {
-            tracing::warn!(pods = proxies.len(), max = tap::PROXIES_MAX, "a tap asks the first pods only");
-            proxies.truncate(tap::PROXIES_MAX);
+        if proxies > tap::PROXIES_MAX {
+            tracing::warn!(pods = proxies, max = tap::PROXIES_MAX, "a tap asks the first pods only");
         }
         let (events, outgoing) = mpsc::channel(tap::EVENTS_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let (store, credentials) = (self.store.clone(), self.credentials.clone());
-        tap::Fanout { store, credentials, request, events, dropped }.start(proxies, &self.tasks);
+        tap::Fanout { store, credentials, request, events, dropped }.start(&self.tasks);
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
@@ -192,6 +204,20 @@ impl Operator for Service {
         let late = |_| Status::unavailable("the proxy did not answer in time");
         tokio::time::timeout(INSPECT_TIMEOUT, call).await.map_err(late)?
     }
+}
+
+/// What `to` and `from` can be asked of.
+fn check_ends(
+    resource: &api::Resource,
+    (to, from): (Option<&api::Resource>, Option<&api::Resource>),
+) -> Result<(), Status> {
+    let why = match (resource.kind.as_str(), to, from) {
+        (_, Some(_), Some(_)) => "give one of `to` and `from`: each names one end, the resource is the other",
+        ("Service", Some(_), _) => "a service sends nothing: ask for `from`, or for a workload",
+        ("Pod", _, Some(_)) => "what a source sends to a single pod is not known: ask for its workload",
+        _ => return Ok(()),
+    };
+    Err(Status::invalid_argument(why))
 }
 
 /// SHA-256 in hexadecimal.

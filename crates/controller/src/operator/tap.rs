@@ -1,6 +1,7 @@
 //! A tap: asks every proxy of the resource, merges what they see, and adds the names that only the controller knows. A client
 //! that is slow loses events, and is told how many.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,15 +18,15 @@ use tonic::Status;
 
 use super::proxies::{self, Proxy, describe};
 use super::rows::matches;
-use crate::model::{Model, pod_of, workload_of};
+use crate::model::{Model, Name, pod_of, workload_of};
 use crate::store::Store;
 
 /// Events on their way to one client.
 pub const EVENTS_MAX: usize = 1024;
 /// Proxies that one tap asks at the most: what a person can make sense of, and a bound on connections.
 pub const PROXIES_MAX: usize = 200;
-/// How often a client is told of events that it lost.
-const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often pods that have come are looked for, and a client is told of events that it lost.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The proxies of a resource.
 #[must_use]
@@ -62,47 +63,93 @@ pub struct Fanout {
     pub dropped: Arc<AtomicU64>,
 }
 
+/// How asking one proxy ended: at once, or after it had answered.
+type Ended = (Name, Result<(), Status>);
+
 impl Fanout {
     /// Begins to ask, as tasks of `tasks`, until the client is gone.
-    pub fn start(self, proxies: Vec<Proxy>, tasks: &Tasks) {
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let share = self.request.max_rps / proxies.len().max(1) as f64;
-        let tap = Arc::new(self);
-        for proxy in proxies {
-            let tap = tap.clone();
-            tasks.spawn_until_stopped("tap", Box::pin(async move { tap.follow(proxy, share).await }));
-        }
-        tasks.spawn_until_stopped("tap losses", async move { tap.tell_losses().await });
+    pub fn start(self, tasks: &Tasks) {
+        let own = tasks.child();
+        tasks.spawn_until_stopped("tap", Box::pin(Arc::new(self).run(own)));
     }
 
-    async fn follow(&self, proxy: Proxy, max_rps: f64) {
+    /// Asks the resource's proxies, and those that come later; tells losses.
+    async fn run(self: Arc<Self>, tasks: Tasks) {
+        let stop = StopOnDrop(tasks);
+        let (ending, mut ended) = mpsc::channel::<Ended>(PROXIES_MAX);
+        let (mut followed, mut silent) = (HashSet::new(), HashSet::new());
+        let mut answered = false;
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    self.follow_new(&mut followed, &ending, &stop.0);
+                    self.tell_losses();
+                }
+                Some((pod, outcome)) = ended.recv() => {
+                    followed.remove(&pod);
+                    answered |= outcome.is_ok();
+                    let Err(status) = outcome else { continue };
+                    if silent.insert(pod.clone()) {
+                        tracing::warn!(pod = pod.1, %status, "this proxy cannot be tapped; trying again");
+                    }
+                    if followed.is_empty() && !answered {
+                        let text = format!("no proxy answers; {}/{}: {}", pod.0, pod.1, status.message());
+                        _ = self.events.send(Err(Status::unavailable(text))).await;
+                        return;
+                    }
+                }
+                () = self.events.closed() => return,
+            }
+        }
+    }
+
+    /// Asks proxies that are not asked yet.
+    fn follow_new(
+        self: &Arc<Self>,
+        followed: &mut HashSet<Name>,
+        ending: &mpsc::Sender<Ended>,
+        tasks: &Tasks,
+    ) {
+        let resource = self.request.resource.clone().unwrap_or_default();
+        let proxies = self.store.read(|model| resolve(model, &resource));
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let share = self.request.max_rps / proxies.len().clamp(1, PROXIES_MAX) as f64;
+        for proxy in proxies {
+            if followed.len() >= PROXIES_MAX || !followed.insert(proxy.pod.clone()) {
+                continue;
+            }
+            let (tap, ending) = (self.clone(), ending.clone());
+            let follow = async move {
+                let pod = proxy.pod.clone();
+                let outcome = tap.follow(proxy, share).await;
+                // There is room for each proxy that is followed.
+                _ = ending.send((pod, outcome)).await;
+            };
+            tasks.spawn_until_stopped("tap proxy", Box::pin(follow));
+        }
+    }
+
+    async fn follow(&self, proxy: Proxy, max_rps: f64) -> Result<(), Status> {
         let observe = ObserveRequest {
             filter: self.request.filter.clone(),
             max_rps,
             sample_rate: self.request.sample_rate,
         };
-        let stream = async {
-            let channel = proxies::open(&self.credentials, &proxy)
-                .await
-                .map_err(|e| Status::unavailable(describe(&e)))?;
+        let call = async {
+            let channel = proxies::open(&self.credentials, &proxy).await;
+            let channel = channel.map_err(|error| Status::unavailable(describe(&error)))?;
             TapClient::new(channel).observe(observe).await
         };
-        let mut stream = tokio::select! {
-            stream = stream => match stream {
-                Ok(stream) => stream.into_inner(),
-                Err(status) => return tracing::warn!(pod = proxy.pod.1, %status, "this proxy cannot be tapped"),
-            },
-            () = self.events.closed() => return,
-        };
+        let mut stream = call.await?.into_inner();
         loop {
-            let event = tokio::select! {
-                event = stream.message() => event,
-                () = self.events.closed() => return,
-            };
-            match event {
+            match stream.message().await {
                 Ok(Some(event)) => self.pass(event),
-                Ok(None) => return,
-                Err(status) => return tracing::debug!(pod = proxy.pod.1, %status, "a tap ended"),
+                Ok(None) => return Ok(()),
+                Err(status) => {
+                    tracing::debug!(pod = proxy.pod.1, %status, "a tap ended");
+                    return Ok(());
+                }
             }
         }
     }
@@ -131,20 +178,24 @@ impl Fanout {
         }
     }
 
-    async fn tell_losses(&self) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(DROPPED_INTERVAL) => {}
-                () = self.events.closed() => return,
-            }
-            let events = self.dropped.swap(0, Ordering::Relaxed);
-            if events > 0 {
-                let event = Some(tap_event::Event::Dropped(Dropped { events }));
-                if self.events.send(Ok(TapEvent { event, ..TapEvent::default() })).await.is_err() {
-                    return;
-                }
+    /// Tells the client what it lost; next time, if there is no room now.
+    fn tell_losses(&self) {
+        let events = self.dropped.swap(0, Ordering::Relaxed);
+        if events > 0 {
+            let event = Some(tap_event::Event::Dropped(Dropped { events }));
+            if self.events.try_send(Ok(TapEvent { event, ..TapEvent::default() })).is_err() {
+                self.dropped.fetch_add(events, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Ends the tasks of a tap with it.
+struct StopOnDrop(Tasks);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -327,6 +327,12 @@ fn without_place(reason: &str) -> &str {
     }
 }
 
+/// A scan opens and reads, and is told of that too: only what changes something may lead to the next scan.
+fn is_change(event: &notify::Event) -> bool {
+    let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    event.need_rescan() || !event.kind.is_access() || event.kind == written
+}
+
 /// Watches the directory: sends what changed, and the problems there are, whenever something did; until the receiver is gone.
 ///
 /// # Errors
@@ -335,12 +341,7 @@ pub async fn follow(path: PathBuf, changes: mpsc::Sender<(Vec<Event>, Vec<Proble
     // One wake-up is enough however much changed: the scan finds it all.
     let (woken, mut wake) = mpsc::channel::<()>(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // A scan opens and reads, and is told of that too: only what changes something may wake it.
-        let changed = |event: &notify::Event| {
-            let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
-            event.need_rescan() || !event.kind.is_access() || event.kind == written
-        };
-        if event.as_ref().map_or(true, changed) {
+        if event.as_ref().map_or(true, is_change) {
             _ = woken.try_send(());
         }
     })?;

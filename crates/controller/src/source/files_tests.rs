@@ -113,3 +113,12 @@ fn a_directory_that_cannot_be_read_is_not_empty() {
     assert_eq!(directory.scan(), []);
     assert_eq!(directory.problems().len(), 1);
 }
+
+#[test]
+fn reading_the_directory_does_not_lead_to_the_next_scan() {
+    let of = |kind| is_change(&notify::Event::new(kind));
+    assert!(!of(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+    assert!(!of(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+    assert!(of(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+    assert!(of(EventKind::Create(notify::event::CreateKind::File)) && of(EventKind::Any));
+}
