@@ -219,9 +219,13 @@ impl Response {
         let persistent = if minor == 0 { hop.keep_alive && !hop.close } else { !hop.close };
         let mut forward = Vec::with_capacity(length + 24);
         let version: &[u8] = if minor == 0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
-        for part in
-            [version, status.to_string().as_bytes(), b" ", parsed.reason.unwrap_or("").as_bytes(), b"\r\n"]
-        {
+        for part in [
+            version,
+            format!("{status:03}").as_bytes(),
+            b" ",
+            parsed.reason.unwrap_or("").as_bytes(),
+            b"\r\n",
+        ] {
             forward.extend_from_slice(part);
         }
         copy_headers(&mut forward, headers, Hop { upgrade: status == 101 || status == 426, ..hop }, &named);

@@ -88,3 +88,10 @@ fn an_application_cannot_pretend_that_a_proxy_answered() {
     assert_eq!(head.proxy_error.as_deref(), Some("connect"));
     assert_eq!(String::from_utf8(head.forward).unwrap(), "HTTP/1.1 503 No\r\nContent-Length: 0\r\n");
 }
+
+#[test]
+fn a_status_keeps_its_three_digits() {
+    let head =
+        Response::parse(b"HTTP/1.1 020 Odd\r\nContent-Length: 0\r\n\r\n", MAX, "GET").unwrap().unwrap();
+    assert!(head.forward.starts_with(b"HTTP/1.1 020 Odd\r\n"));
+}
