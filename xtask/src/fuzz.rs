@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Log, cargo, check, host, root, target_dir};
+use crate::command::{Log, cargo, check, host, root, shown, target_dir};
 
 /// Counters per edge, a table of their places, and comparisons traced so that magic bytes are found.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -44,7 +44,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut all_held = true;
     for target in chosen {
         println!("fuzzing {target}");
-        let status = target_command(&target, seconds)?.args(&options.arguments).status()?;
+        let mut command = target_command(&target, seconds)?;
+        command.args(&options.arguments);
+        let status = command.status().with_context(|| format!("cannot run {}", shown(&command)))?;
         all_held &= status.success();
     }
     Ok(all_held)
