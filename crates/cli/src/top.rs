@@ -12,7 +12,7 @@ use conduit_api::operator::v1::{Resource, StatRequest, TapRequest};
 
 use crate::args::{Connection, Top};
 use crate::connect::{self, Controller};
-use crate::output::{self, Failure, Format, Paint, Table};
+use crate::output::{self, Failure, Format, Paint};
 use crate::{resource, stat, tap};
 use paths::Paths;
 
@@ -110,11 +110,7 @@ fn print_paths(paths: &Paths, format: Format, paint: Paint) -> Result<(), Failur
         output::remark("no request was seen");
         return Ok(());
     }
-    let mut table = Table::new(paths::headings());
-    for row in &rows {
-        table.row(row.cells());
-    }
-    output::print(&table.render(paint))?;
+    output::print(&paths::table(&rows).render(paint))?;
     if paths.dropped() > 0 {
         output::remark(&format!("{} events were not seen: the numbers are of a sample", paths.dropped()));
     }

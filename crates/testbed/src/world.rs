@@ -205,6 +205,20 @@ impl World {
         &self.client
     }
 
+    /// The process around the supervisor, which made its namespaces.
+    ///
+    /// # Panics
+    /// Never: process numbers are below 2^22.
+    #[must_use]
+    pub fn outer_pid(&self) -> i32 {
+        must("number a process", i32::try_from(self.supervisor.id()))
+    }
+
+    /// Lets go of the supervisor's standard input, as the end of this process would.
+    pub fn abandon(&mut self) {
+        self.supervisor.stdin = None;
+    }
+
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Dir {

@@ -173,9 +173,7 @@ impl Live {
             self.rows.iter().for_each(|row| table.row(stat::row_cells(row)));
             return self.screen.update(table);
         }
-        let mut table = Table::new(paths::headings());
-        self.paths.rows().iter().for_each(|row| table.row(row.cells()));
-        self.screen.update(table);
+        self.screen.update(paths::table(&self.paths.rows()));
         if self.paths.dropped() > 0 {
             let (ended, dropped) = (self.paths.ended(), self.paths.dropped());
             self.screen.note =
@@ -234,7 +232,7 @@ fn paths_screen(wanted: Option<&Resource>, back: bool, paint: Paint) -> Screen {
     Screen {
         title: format!("conduit top   {wanted}   requests by path"),
         note: String::new(),
-        table: Table::new(paths::headings()),
+        table: paths::table(&[]),
         selected: 0,
         opens: false,
         back,

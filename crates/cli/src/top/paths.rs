@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::edges::{OUTSIDE, UNMESHED};
 use crate::golden;
-use crate::output::{Align, Cell};
+use crate::output::{Align, Cell, Table};
 use crate::tap::{clean, protocol, socket};
 use crate::{resource, units};
 
@@ -48,33 +48,43 @@ impl Row {
         1.0 - self.failures as f64 / self.count.max(1) as f64
     }
 
-    /// The row as fields, as [`headings`] names them.
-    pub(crate) fn cells(&self) -> Vec<Cell> {
+    /// The row as fields, as the table names them; `namespace` is left out of names.
+    fn cells(&self, namespace: &str) -> Vec<Cell> {
         let latency = |us: u64| Cell::from(units::latency_us(us as f64));
+        let name = |name: &str| Cell::from(clean(name.strip_prefix(namespace).unwrap_or(name)));
         vec![
-            clean(&self.key.source).into(),
-            clean(&self.key.destination).into(),
-            clean(&self.key.method).into(),
-            clean(&self.key.path).into(),
+            name(&self.key.source),
+            name(&self.key.destination),
             self.count.to_string().into(),
             latency(self.best_us),
             latency(self.worst_us),
             latency(self.last_us),
             golden::success(self.success_rate(), self.count),
+            clean(&self.key.method).into(),
+            clean(&self.key.path).into(),
         ]
     }
 }
 
-/// The columns of the table by path.
-pub(crate) fn headings() -> Vec<(&'static str, Align)> {
-    let mut columns = vec![
-        ("SOURCE", Align::Left),
-        ("DESTINATION", Align::Left),
-        ("METHOD", Align::Left),
-        ("PATH", Align::Left),
-    ];
+/// The table by path. What may be long stands last, where a narrow terminal cuts it off; a namespace that all names share is left out.
+pub(crate) fn table(rows: &[Row]) -> Table {
+    let mut columns = vec![("SOURCE", Align::Left), ("DESTINATION", Align::Left)];
     columns.extend(["COUNT", "BEST", "WORST", "LAST", "SUCCESS"].map(|heading| (heading, Align::Right)));
-    columns
+    columns.extend([("METHOD", Align::Left), ("PATH", Align::Left)]);
+    let mut table = Table::new(columns);
+    let namespace = shared_namespace(rows);
+    rows.iter().for_each(|row| table.row(row.cells(&namespace)));
+    table
+}
+
+/// `shop/`, if every name that has a namespace has this one; else nothing.
+fn shared_namespace(rows: &[Row]) -> String {
+    let names = rows.iter().flat_map(|row| [&row.key.source, &row.key.destination]);
+    let mut namespaces = names.filter_map(|name| name.split_once('/').map(|(namespace, _)| namespace));
+    match namespaces.next() {
+        Some(first) if namespaces.all(|namespace| namespace == first) => format!("{first}/"),
+        _ => String::new(),
+    }
 }
 
 /// What `-o json` prints.

@@ -2,7 +2,7 @@ use conduit_api::common::v1::{PodRef, Protocol, SocketAddress, WorkloadRef};
 use conduit_api::tap::v1::Dropped;
 
 use super::*;
-use crate::output::{Paint, Table};
+use crate::output::Paint;
 
 fn event(id: u64, what: tap_event::Event) -> TapEvent {
     let workload =
@@ -29,9 +29,7 @@ fn end(id: u64, duration_us: u64, status: u32) -> TapEvent {
 }
 
 fn text(paths: &Paths) -> String {
-    let mut table = Table::new(headings());
-    paths.rows().iter().for_each(|row| table.row(row.cells()));
-    table.render(Paint::NONE)
+    table(&paths.rows()).render(Paint::NONE)
 }
 
 #[test]
@@ -46,10 +44,10 @@ fn requests_are_counted_by_path_without_their_query() {
     paths.apply(&start(5, "", ""));
     paths.apply(&end(5, 7, 0));
     let expected = "\
-SOURCE      DESTINATION    METHOD     PATH   COUNT    BEST   WORST    LAST   SUCCESS
-10.77.0.9   d/deploy/web   GET        /a         3   900µs   2.0ms   1.0ms    66.66%
-10.77.0.9   d/deploy/web   GET        /b         1     5µs     5µs     5µs   100.00%
-10.77.0.9   d/deploy/web   http/1.1   -          1     7µs     7µs     7µs   100.00%
+SOURCE      DESTINATION   COUNT    BEST   WORST    LAST   SUCCESS   METHOD     PATH
+10.77.0.9   deploy/web        3   900µs   2.0ms   1.0ms    66.66%   GET        /a
+10.77.0.9   deploy/web        1     5µs     5µs     5µs   100.00%   GET        /b
+10.77.0.9   deploy/web        1     7µs     7µs     7µs   100.00%   http/1.1   -
 ";
     assert_eq!(text(&paths), expected);
 }
@@ -87,4 +85,15 @@ fn json_has_the_numbers_in_microseconds() {
     paths.apply(&end(1, 900, 500));
     let expected = r#"{"paths":[{"source":"10.77.0.9","destination":"d/deploy/web","method":"GET","path":"/a","count":1,"failures":1,"best_us":900,"worst_us":900,"last_us":900}],"dropped_events":0}"#;
     assert_eq!(serde_json::to_string(&paths.document()).unwrap(), expected);
+}
+
+#[test]
+fn a_namespace_stays_where_names_are_of_several() {
+    let mut paths = Paths::default();
+    let mut other = start(1, "GET", "/a");
+    let workload = WorkloadRef { namespace: "e".into(), kind: "Deployment".into(), name: "front".into() };
+    other.source = Some(Peer { workload: Some(workload), ..Peer::default() });
+    paths.apply(&other);
+    paths.apply(&end(1, 5, 200));
+    assert!(text(&paths).contains("\ne/deploy/front   d/deploy/web "), "{}", text(&paths));
 }

@@ -67,8 +67,8 @@ fn top_prints_once_where_there_is_no_terminal_and_says_so() {
     let controller = Controller::start(healthy());
     let output = run(controller.dir(), "top web");
     let expected = "\
-SOURCE                 DESTINATION          METHOD   PATH   COUNT    BEST   WORST    LAST   SUCCESS
-default/deploy/front   default/deploy/web   GET      /a         1   1.5ms   1.5ms   1.5ms   100.00%
+SOURCE         DESTINATION   COUNT    BEST   WORST    LAST   SUCCESS   METHOD   PATH
+deploy/front   deploy/web        1   1.5ms   1.5ms   1.5ms   100.00%   GET      /a
 ";
     assert_eq!((code(&output), stdout(&output).as_str()), (0, expected));
     assert!(stderr(&output).starts_with("stdout is not a terminal"), "{}", stderr(&output));

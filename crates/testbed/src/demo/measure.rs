@@ -95,8 +95,6 @@ pub(super) struct Snapshot {
 /// What `conduit demo -o json` prints.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Document {
-    /// How long there was load.
-    pub seconds: f64,
     /// By name.
     pub workloads: Vec<WorkloadRow>,
     /// By source and destination.
@@ -108,16 +106,15 @@ pub(super) struct Document {
     pub mesh_failures: u64,
     /// Of these, as the proxies count them.
     pub mesh_failures_by_proxies: u64,
-    /// What the load generator saw.
+    /// What the load generator saw, and for how long.
     pub load: Counts,
 }
 
 impl Document {
     /// Puts together what the controller and the load generator said.
     #[must_use]
-    pub(super) fn new(seconds: f64, snapshot: Snapshot, load: Counts) -> Self {
+    pub(super) fn new(snapshot: Snapshot, load: Counts) -> Self {
         Self {
-            seconds,
             workloads: snapshot.workloads,
             edges: snapshot.edges,
             proxies: snapshot.proxies,

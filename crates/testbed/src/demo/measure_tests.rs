@@ -7,7 +7,7 @@ fn failures_of_the_mesh_are_the_greater_of_what_proxies_and_load_saw() {
     let snapshot = Snapshot { mesh_failures: 2, ..Snapshot::default() };
     let document = |other_failures, skipped| {
         let load = Counts { own_failures: 9, other_failures, skipped, ..Counts::default() };
-        Document::new(1.0, snapshot.clone(), load).mesh_failures
+        Document::new(snapshot.clone(), load).mesh_failures
     };
     assert_eq!((document(0, 0), document(3, 0), document(3, 1)), (2, 3, 4));
 }

@@ -35,6 +35,9 @@ const PRINT_EVERY: Duration = Duration::from_secs(10);
 /// How long the workloads may take to be ready, and for each pod beyond the first few in addition.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_TIMEOUT_PER_POD: Duration = Duration::from_secs(2);
+/// How long the load generator may take to end, and how often that is looked for.
+const LOAD_END_MAX: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long proxies may take to report what was still under way when the load ended.
 const REPORT_PAUSE: Duration = Duration::from_secs(3);
 
@@ -194,22 +197,22 @@ async fn watch(
         signal = interrupted => { say(&format!("\n{signal}: stopping")); Ok(()) }
     };
     shown?;
-    let elapsed = begun.elapsed();
     let load = end_load(client).await?;
     tokio::time::sleep(REPORT_PAUSE).await;
+    let elapsed = Duration::from_secs_f64(load.seconds);
     let mut snapshot = operator.snapshot(window(elapsed + REPORT_PAUSE)).await?;
     snapshot.mesh_failures = failures.total(&snapshot);
     // The window is longer than there was load; the rates are those of the load's time.
     if elapsed <= WINDOW_LONGEST {
         for row in &mut snapshot.workloads {
-            row.rps = row.requests as f64 / elapsed.as_secs_f64();
+            row.rps = row.requests as f64 / load.seconds.max(f64::MIN_POSITIVE);
         }
     }
-    let document = Document::new(elapsed.as_secs_f64(), snapshot, load);
+    let document = Document::new(snapshot, load);
     say(&format!(
         "{} requests sent in {:.0} s: {} succeeded, {} failed on purpose, {} failed otherwise; failures of the mesh's own making: {}",
         document.load.sent,
-        document.seconds,
+        document.load.seconds,
         document.load.succeeded,
         document.load.own_failures,
         document.load.other_failures + document.load.skipped,
@@ -267,19 +270,28 @@ fn suggest(options: &Options) -> String {
     next_commands(&executable("conduit"), path.as_deref(), options.dir.as_deref())
 }
 
-/// Ends the load in good order and reads what it counted.
+/// Ends the load, but not its pod, and reads what it counted when nothing is under way any more.
 async fn end_load(client: &Client) -> anyhow::Result<Counts> {
-    let client = client.clone();
-    blocking(move || {
-        let world = client.ps()?;
-        let pods = world.workload("load").map(|load| load.pods.clone()).unwrap_or_default();
-        client.kill("load")?;
-        let pod = pods.first().context("the load generator is gone")?;
-        let log = client.dir().log(&pod.name);
+    let asked = client.clone();
+    let log = blocking(move || {
+        let world = asked.ps()?;
+        let pod = world
+            .workload("load")
+            .and_then(|load| load.pods.first())
+            .context("the load generator is gone")?;
+        asked.signal("load", libc::SIGUSR1, false)?;
+        Ok(asked.dir().log(&pod.name))
+    });
+    let log = log.await?;
+    let deadline = Instant::now() + LOAD_END_MAX;
+    loop {
         let said = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-        Counts::last_of(&said).with_context(|| format!("{} has no counts", log.display()))
-    })
-    .await
+        match Counts::last_of(&said) {
+            Some(counts) if counts.ended => return Ok(counts),
+            _ if Instant::now() > deadline => bail!("the load does not end; see {}", log.display()),
+            _ => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
 }
 
 /// Takes everything down and waits until it is gone.

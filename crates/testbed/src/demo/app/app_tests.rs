@@ -75,8 +75,7 @@ async fn a_workload_that_cannot_be_reached_is_a_failure_without_the_mark() {
 
 #[test]
 fn the_last_line_with_counts_is_what_a_load_generator_says() {
-    let output =
-        "{\"sent\":1,\"succeeded\":1,\"own_failures\":0,\"other_failures\":0,\"skipped\":0}\nload: a word\n";
+    let output = "{\"sent\":1,\"succeeded\":1,\"own_failures\":0,\"other_failures\":0,\"skipped\":0,\"seconds\":0,\"ended\":false}\nload: a word\n";
     assert_eq!(Counts::last_of(output), Some(Counts { sent: 1, succeeded: 1, ..Counts::default() }));
     assert_eq!(Counts::last_of("nothing\n"), None);
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -54,7 +54,7 @@ const MIX: [&str; 20] = [
 ];
 
 /// What became of the requests so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests sent.
     pub sent: u64,
@@ -66,6 +66,10 @@ pub struct Counts {
     pub other_failures: u64,
     /// Not sent, because too many were under way.
     pub skipped: u64,
+    /// How long there has been load, in seconds.
+    pub seconds: f64,
+    /// Whether this is the last word: the load has ended and nothing is under way.
+    pub ended: bool,
 }
 
 impl Counts {
@@ -76,8 +80,9 @@ impl Counts {
     }
 }
 
-#[derive(Default)]
-struct Running {
+/// The counts while they grow.
+pub(super) struct Running {
+    begun: Instant,
     sent: AtomicU64,
     succeeded: AtomicU64,
     own_failures: AtomicU64,
@@ -86,7 +91,15 @@ struct Running {
 }
 
 impl Running {
-    fn say(&self) {
+    fn new() -> Self {
+        let zero = AtomicU64::default;
+        let (sent, succeeded, own_failures, other_failures, skipped) =
+            (zero(), zero(), zero(), zero(), zero());
+        Self { begun: Instant::now(), sent, succeeded, own_failures, other_failures, skipped }
+    }
+
+    /// Says the counts on stdout.
+    pub(super) fn say(&self, ended: bool) {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = Counts {
             sent: of(&self.sent),
@@ -94,6 +107,8 @@ impl Running {
             own_failures: of(&self.own_failures),
             other_failures: of(&self.other_failures),
             skipped: of(&self.skipped),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            ended,
         };
         if let Ok(line) = serde_json::to_string(&counts) {
             println!("{line}");
@@ -101,8 +116,8 @@ impl Running {
     }
 }
 
-/// Starts the load on `web`.
-pub(super) fn start(settings: &Settings, tasks: &Tasks) -> anyhow::Result<()> {
+/// Starts the load on `web`. The last word is the caller's: what is still under way when it is stopped counts too.
+pub(super) fn start(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Arc<Running>> {
     let rate = settings.rate.unwrap_or(RATE);
     anyhow::ensure!(
         (1..=RATE_MAX).contains(&rate),
@@ -110,17 +125,17 @@ pub(super) fn start(settings: &Settings, tasks: &Tasks) -> anyhow::Result<()> {
     );
     let base = format!("http://{}", settings.peer("web"));
     let _: http::Uri = base.parse().context("the address of web is not one")?;
-    let running = Arc::new(Running::default());
+    let running = Arc::new(Running::new());
     tasks.spawn("load", generate(base, rate, running.clone(), tasks.clone()));
-    let (token, period) = (tasks.token().clone(), SAY_EVERY);
-    tasks.spawn("say", async move {
-        let mut ticks = tokio::time::interval(period);
-        while token.run_until_cancelled(ticks.tick()).await.is_some() {
-            running.say();
+    let said = running.clone();
+    tasks.spawn_until_stopped("say", async move {
+        let mut ticks = tokio::time::interval(SAY_EVERY);
+        loop {
+            ticks.tick().await;
+            said.say(false);
         }
-        running.say();
     });
-    Ok(())
+    Ok(running)
 }
 
 async fn generate(base: String, rate: u32, running: Arc<Running>, tasks: Tasks) {

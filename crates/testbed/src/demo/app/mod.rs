@@ -7,6 +7,7 @@ mod shop;
 mod web;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use anyhow::{Context as _, bail};
 use conduit_process::signal;
 use conduit_process::tasks::Tasks;
 use tokio::net::TcpListener;
+use tokio::signal::unix;
 
 pub use load::Counts;
 
@@ -110,18 +112,40 @@ pub fn run(role: &str, args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn serve(role: &Role, settings: Settings) -> anyhow::Result<()> {
-    let tasks = Tasks::new();
+    let (tasks, terminated) = (Tasks::new(), signal::terminated());
     match role.port {
-        None => load::start(&settings, &tasks)?,
+        None => return generate_load(&settings, &tasks, terminated).await,
         Some((port, _)) => {
             let addr = settings.listen.unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
             let listener = listen(addr).await.with_context(|| format!("cannot listen on {addr}"))?;
             start(role.name, listener, &settings, &tasks)?;
         }
     }
-    signal::terminated().await;
+    terminated.await;
     tasks.stop();
     tasks.wait(DRAIN_TIMEOUT).await;
+    Ok(())
+}
+
+/// Generates load until SIGUSR1 ends it; the process stays, so that its proxy can report the last of it.
+async fn generate_load(
+    settings: &Settings,
+    tasks: &Tasks,
+    terminated: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
+    let mut ended = unix::signal(unix::SignalKind::user_defined1())?;
+    let load = load::start(settings, tasks)?;
+    tokio::pin!(terminated);
+    let stays = tokio::select! {
+        _ = ended.recv() => true,
+        _ = &mut terminated => false,
+    };
+    tasks.stop();
+    tasks.wait(DRAIN_TIMEOUT).await;
+    load.say(true);
+    if stays {
+        terminated.await;
+    }
     Ok(())
 }
 
