@@ -41,7 +41,8 @@ impl TryFrom<&common::SocketAddress> for SocketAddr {
             _ => None,
         }
         .ok_or_else(|| invalid("ip", format!("has {} bytes, not 4 or 16", message.ip.len())))?;
-        let port = u16::try_from(message.port).map_err(|_| invalid("port", format!("{} is over 65535", message.port)))?;
+        let port = u16::try_from(message.port)
+            .map_err(|_| invalid("port", format!("{} is over 65535", message.port)))?;
         Ok(Self::new(ip, port))
     }
 }
@@ -79,7 +80,8 @@ impl From<&words::Service> for common::ServiceRef {
 impl TryFrom<common::ServiceRef> for words::Service {
     type Error = Error;
     fn try_from(s: common::ServiceRef) -> Result<Self, Error> {
-        let port = u16::try_from(s.port).map_err(|_| invalid("service.port", format!("{} is over 65535", s.port)))?;
+        let port = u16::try_from(s.port)
+            .map_err(|_| invalid("service.port", format!("{} is over 65535", s.port)))?;
         Ok(Self { namespace: s.namespace, name: s.name, port })
     }
 }
@@ -177,7 +179,9 @@ impl TryFrom<discovery::Endpoint> for words::Endpoint {
         let address = e.address.as_ref().ok_or_else(|| invalid("endpoint.address", "is missing"))?;
         let identity = match e.identity.as_str() {
             "" => None,
-            text => Some(words::Identity::parse(text).map_err(|err| invalid("endpoint.identity", err.to_string()))?),
+            text => Some(
+                words::Identity::parse(text).map_err(|err| invalid("endpoint.identity", err.to_string()))?,
+            ),
         };
         Ok(Self {
             addr: address.try_into()?,
@@ -206,7 +210,11 @@ impl TryFrom<discovery::Outbound> for words::Destination {
         Ok(Self {
             declared: o.protocol().into(),
             service: o.service.map(TryInto::try_into).transpose()?,
-            endpoints: o.endpoints.into_iter().map(|e| e.try_into().map(Arc::new)).collect::<Result<_, _>>()?,
+            endpoints: o
+                .endpoints
+                .into_iter()
+                .map(|e| e.try_into().map(Arc::new))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -225,7 +233,8 @@ impl TryFrom<discovery::Inbound> for words::InboundPod {
     type Error = Error;
     fn try_from(i: discovery::Inbound) -> Result<Self, Error> {
         let port = |p: discovery::InboundPort| {
-            let port = u16::try_from(p.port).map_err(|_| invalid("inbound.port", format!("{} is over 65535", p.port)))?;
+            let port = u16::try_from(p.port)
+                .map_err(|_| invalid("inbound.port", format!("{} is over 65535", p.port)))?;
             Ok((port, p.protocol().into()))
         };
         Ok(Self {
