@@ -61,3 +61,30 @@ fn calls_of_every_kind_succeed_and_are_balanced_over_all_endpoints() {
         assert!(requests > 60, "{pod} got {requests} of 900");
     }
 }
+
+#[test]
+fn a_call_by_grpcurl_gets_the_servers_status_and_message() {
+    let world = World::start();
+    world.run(demo("voting", 9003));
+    world.run(idle("client"));
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+    let vote = || {
+        let command = [
+            "grpcurl",
+            "-plaintext",
+            "-import-path",
+            directory,
+            "-proto",
+            "demo.proto",
+            "-d",
+            r#"{"id": 1}"#,
+            "voting:9003",
+            "conduit.demo.v1.Voting/Vote",
+        ];
+        world.exec("client", &command)
+    };
+    // A share of the calls fails on purpose, with a status and a message of the server's own.
+    wait::until(SOON, || vote().stdout.contains("votes"));
+    let failed = wait::for_some(SOON, || Some(vote()).filter(|output| output.code != 0));
+    assert!(failed.stderr.contains("Code: Unknown"), "{failed:?}");
+}

@@ -11,4 +11,5 @@ mod tcp;
 mod security;
 mod outage;
 mod churn;
+mod drain;
 mod live;

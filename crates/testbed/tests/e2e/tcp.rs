@@ -129,3 +129,31 @@ fn what_is_outside_the_mesh_is_reached_as_without_it() {
     });
     assert!(clear.iter().all(|edge| !edge.secured), "{clear:?}");
 }
+
+#[test]
+fn a_mail_server_greets_without_a_stall_and_takes_a_message() {
+    let world = World::start();
+    world.run(Spec::new("mail", ["/usr/bin/aiosmtpd", "-n", "-u", "-l", "0.0.0.0:8025"]).port(8025, ""));
+    world.run(idle("client"));
+    let message = world.files().join("message");
+    std::fs::write(&message, "Subject: hello\r\n\r\nthrough the mesh\r\n").unwrap();
+    let file = message.display().to_string();
+    let send = || {
+        curl(
+            &world,
+            "client",
+            &[
+                "smtp://mail:8025",
+                "--mail-from",
+                "a@example.org",
+                "--mail-rcpt",
+                "b@example.org",
+                "-T",
+                &file,
+            ],
+        )
+    };
+    let _ = send().text();
+    assert!(took(|| assert_eq!(send().code, 0)) < NO_STALL);
+    wait::until(SOON, || world.log("mail-1").contains("through the mesh"));
+}
