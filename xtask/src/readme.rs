@@ -103,11 +103,11 @@ impl World {
         Ok(Self { folder })
     }
 
-    /// Starts a command and waits for its first words.
+    /// Starts a command and waits for its first table: the demo's says that its workloads run.
     fn start(&self, line: &str) -> Result<Running> {
         let running = self.spawn(line)?;
         let deadline = Instant::now() + FIRST_LINE_TIME;
-        while running.printed().is_empty() && Instant::now() < deadline {
+        while !running.printed().contains("WORKLOAD") && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
         Ok(running)

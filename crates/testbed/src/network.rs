@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::TryStreamExt;
@@ -19,6 +20,10 @@ use crate::namespaces::{self, PodNamespaces};
 
 /// The node's address, from which it reaches pods.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// How long a new address may take to become usable.
+const ADDRESS_TIME: Duration = Duration::from_secs(3);
+/// How often that is tried.
+const ADDRESS_POLL: Duration = Duration::from_millis(10);
 const NODE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 /// What every pod takes for its router: on the node's end of each link.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -152,7 +157,14 @@ fn build_pod(name: &str, number: u16, ips: &[IpAddr], node: &OwnedFd) -> Result<
                     .output_interface(link)
                     .build(),
             };
-            netlink.route().add(route).execute().await.with_context(|| format!("cannot route to {ip}"))?;
+            // The kernel makes a new IPv6 address usable in the background, and refuses it as a source until it has.
+            let deadline = Instant::now() + ADDRESS_TIME;
+            while let Err(error) = netlink.route().add(route.clone()).execute().await {
+                if Instant::now() > deadline {
+                    return Err(error).with_context(|| format!("cannot route to {ip}"));
+                }
+                tokio::time::sleep(ADDRESS_POLL).await;
+            }
         }
         Ok(())
     })?;

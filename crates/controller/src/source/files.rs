@@ -210,13 +210,15 @@ fn update(file: &mut File, path: &Path, text: &str, holders: &mut Holders, touch
 #[must_use]
 pub fn read(path: &Path, text: &str) -> (Vec<Object>, Vec<Problem>) {
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    // YAML also breaks lines at a lone CR; people count lines as their editor does, and the last is the nearest to it.
+    let last_line = text.lines().count().max(1);
     for (first_line, document) in documents(text) {
         match document_to_object(&document) {
             Ok(object) => objects.extend(object),
             Err((line, reason)) => {
                 problems.push(Problem {
                     file: path.to_owned(),
-                    line: first_line + line.saturating_sub(1),
+                    line: (first_line + line.saturating_sub(1)).min(last_line),
                     reason,
                 });
             }

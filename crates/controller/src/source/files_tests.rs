@@ -122,3 +122,10 @@ fn reading_the_directory_does_not_lead_to_the_next_scan() {
     assert!(of(EventKind::Access(AccessKind::Close(AccessMode::Write))));
     assert!(of(EventKind::Create(notify::event::CreateKind::File)) && of(EventKind::Any));
 }
+
+#[test]
+fn a_problem_never_names_a_line_that_the_file_does_not_have() {
+    let (_, problems) =
+        read(Path::new("a.yaml"), "kind: Pod\napiVersion: v1\nmetadata: {name: a\rb\rc\rd: [: }");
+    assert!(problems.iter().all(|problem| (1..=3).contains(&problem.line)), "{problems:?}");
+}

@@ -41,7 +41,7 @@ fn stat_edges_check_and_diagnostics_show_what_happened() {
     let (code, metrics, _) = conduit(&world, &["diagnostics", "metrics", "web-1"]);
     assert!(code == 0 && metrics.contains("conduit_proxy_requests_total"), "{metrics}");
     let (code, _, hint) = conduit(&world, &["tap", "deploy/nothing"]);
-    assert!(code != 0 && hint.contains("hint"), "{hint}");
+    assert!(code != 0 && hint.contains("conduit stat"), "{hint}");
 }
 
 #[test]

@@ -31,7 +31,8 @@ fn a_mariadb_is_reached_without_a_stall() {
     world.run(spec);
     world.run(idle("client"));
     let ask = || world.exec("client", &["mariadb", "-h", "db", "--skip-ssl", "-N", "-e", "select 6*7"]);
-    assert_eq!(ask().text(), "42");
+    // The first handshakes of a world may be slow on a busy machine; what is asked here is how long the next takes.
+    wait::until(SOON, || ask().code == 0);
     assert!(took(|| assert_eq!(ask().text(), "42")) < NO_STALL);
     let edge = wait::for_some(SOON, || world.edges().into_iter().find(|edge| edge.secured));
     assert_eq!(edge.destination_identity, "spiffe://cluster.local/ns/default/sa/db");
