@@ -16,9 +16,9 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions --cfg fuzzing";
 
 /// The longest input, in bytes: heads and hellos are shorter, and short inputs find more per second.
+const INPUT_BYTES_MAX: usize = 4096;
 /// Inputs that a smoke run tries at the most.
 const SMOKE_RUNS: &str = "-runs=20000";
-const INPUT_BYTES_MAX: usize = 4096;
 
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
