@@ -17,7 +17,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 /// The longest input, in bytes: heads and hellos are shorter, and short inputs find more per second.
 const INPUT_BYTES_MAX: usize = 4096;
-/// Inputs that a smoke run tries at the most.
+/// Inputs that a smoke run tries at the most: a second or two of each target.
 const SMOKE_RUNS: &str = "-runs=20000";
 
 /// Options of `cargo xtask fuzz`.

@@ -23,7 +23,7 @@ fn a_mariadb_is_reached_without_a_stall() {
     let data = world.files().join("mariadb");
     let start = format!(
         "mkdir -p {0} && chown mysql {0} && mariadb-install-db --user=mysql --datadir={0} --skip-test-db >/dev/null 2>&1
-         exec mariadbd --no-defaults --user=mysql --datadir={0} --socket={0}/s --pid-file={0}/p --bind-address=:: --skip-grant-tables --skip-networking=0",
+         exec mariadbd --no-defaults --user=mysql --datadir={0} --socket={0}/s --pid-file={0}/p --bind-address=0.0.0.0 --skip-grant-tables --skip-networking=0",
         data.display()
     );
     let mut spec = Spec::new("db", ["sh", "-c", &start]).port(3306, "");
