@@ -36,9 +36,9 @@ pub(crate) fn build() -> Command {
 fn build_and_say() -> Result<()> {
     let (release, list) = (command::target_dir().join("release"), BINARIES.join(", "));
     if BINARIES.iter().all(|name| release.join(name).exists()) {
-        println!("building what changed of {list} in {}", release.display());
+        eprintln!("building what changed of {list} in {}", release.display());
     } else {
-        println!(
+        eprintln!(
             "building {list} in {}: about 4 minutes on 2 cores when nothing is built",
             release.display()
         );
