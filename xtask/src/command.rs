@@ -30,6 +30,16 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Where the release binaries go, under the name of this machine's target.
+pub(crate) fn release_dir() -> Result<PathBuf> {
+    Ok(target_dir().join(host()?).join("release"))
+}
+
+/// Where the release binaries are linked to, so that they have one name on every machine: `target/bin`.
+pub(crate) fn bin_dir() -> PathBuf {
+    target_dir().join("bin")
+}
+
 /// Where the tools go that are built and not part of the repository: `CONDUIT_TOOLS_DIR`, or the user's cache so that a fresh
 /// clone finds them, or `target/tools` where there is no home.
 pub(crate) fn tools_dir() -> PathBuf {

@@ -2,12 +2,14 @@
 //! They depend on cargo alone. Deliberately absent: the demo and the benchmark themselves.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::command;
+use crate::command::{self, Log};
 
 /// The binaries that make the mesh on one machine.
 const BINARIES: [&str; 3] = ["conduit", "conduit-proxy", "conduit-controller"];
@@ -18,36 +20,61 @@ const BENCH: &str = "conduit-bench";
 /// Builds and becomes the demo; returns only when it cannot.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     build_and_say()?;
-    become_program("conduit", "demo", arguments)
+    become_program(&command::bin_dir().join("conduit"), "demo", arguments)
 }
 
 /// Builds and becomes the benchmark; returns only when it cannot.
 pub(crate) fn bench(arguments: &[OsString]) -> Result<bool> {
     build_and_say()?;
     command::check(&mut command::cargo(&["build", "--release", "--locked", "-p", BENCH]))?;
-    become_program(BENCH, "run", arguments)
+    become_program(&command::release_dir()?.join(BENCH), "run", arguments)
+}
+
+/// Builds and links the release binaries, with the build's output in the log.
+pub(crate) fn build_logged(log: &mut Log) -> Result<bool> {
+    let built = log.run(&mut build(), |_| false)?;
+    if built {
+        link()?;
+    }
+    Ok(built)
 }
 
 /// What builds the release binaries: the workspace's default members.
-pub(crate) fn build() -> Command {
+fn build() -> Command {
     command::cargo(&["build", "--release", "--locked"])
 }
 
-fn build_and_say() -> Result<()> {
-    let (release, list) = (command::target_dir().join("release"), BINARIES.join(", "));
-    if BINARIES.iter().all(|name| release.join(name).exists()) {
-        eprintln!("building what changed of {list} in {}", release.display());
-    } else {
-        eprintln!(
-            "building {list} in {}: about 4 minutes on 2 cores when nothing is built",
-            release.display()
-        );
+/// Links the release binaries into [`command::bin_dir`].
+fn link() -> Result<()> {
+    let (from, to) = (command::release_dir()?, command::bin_dir());
+    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    for name in BINARIES {
+        let (file, link) = (from.join(name), to.join(name));
+        // Whoever runs the old one keeps it: a new name is put in its place.
+        let new = to.join(format!(".{name}.new"));
+        _ = fs::remove_file(&new);
+        fs::hard_link(&file, &new)
+            .and_then(|()| fs::rename(&new, &link))
+            .with_context(|| format!("cannot link {} to {}", file.display(), link.display()))?;
+        // A rename onto a link to the same file leaves both names.
+        _ = fs::remove_file(&new);
     }
-    command::check(&mut build())
+    Ok(())
 }
 
-fn become_program(name: &str, verb: &str, arguments: &[OsString]) -> Result<bool> {
-    let mut program = Command::new(command::target_dir().join("release").join(name));
+fn build_and_say() -> Result<()> {
+    let (bin, list) = (command::bin_dir(), BINARIES.join(", "));
+    if BINARIES.iter().all(|name| bin.join(name).exists()) {
+        eprintln!("building what changed of {list} in {}", bin.display());
+    } else {
+        eprintln!("building {list} in {}: about 4 minutes on 2 cores when nothing is built", bin.display());
+    }
+    command::check(&mut build())?;
+    link()
+}
+
+fn become_program(program: &Path, verb: &str, arguments: &[OsString]) -> Result<bool> {
+    let mut program = Command::new(program);
     program.arg(verb).args(arguments);
     let error = program.exec();
     bail!("cannot run {}: {error}", command::shown(&program))

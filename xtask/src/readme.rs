@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::command::{Log, root, target_dir};
+use crate::command::{Log, bin_dir, root};
 
 /// How long a command may take to end by itself. One that is still running then must be one that runs until it is interrupted.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ fn steps(text: &str) -> Vec<Step> {
             let builds = ["cargo xtask test", "cargo build", "git clone", "cd "];
             match command {
                 _ if builds.iter().any(|start| command.starts_with(start)) => {}
-                "cargo xtask demo" => steps.push(Step::Background("target/release/conduit demo".to_owned())),
+                "cargo xtask demo" => steps.push(Step::Background("target/bin/conduit demo".to_owned())),
                 _ => steps.push(Step::Run(command.to_owned())),
             }
         }
@@ -129,7 +129,7 @@ impl World {
     fn spawn(&self, line: &str) -> Result<Running> {
         let output = self.folder.join("output");
         let file = fs::File::create(&output).with_context(|| format!("cannot write {}", output.display()))?;
-        let here = line.replace("target/release/", &format!("{}/", target_dir().join("release").display()));
+        let here = line.replace("target/bin/", &format!("{}/", bin_dir().display()));
         let output = self.folder.join(format!("output-{}", line.len()));
         fs::rename(self.folder.join("output"), &output)?;
         let mut shell = Command::new("bash");

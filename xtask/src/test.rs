@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Counts, Log, cargo, root, target_dir, tools_dir};
+use crate::command::{Counts, Log, bin_dir, cargo, root, target_dir, tools_dir};
 use crate::{demo, docs, fuzz, readme, tidy, tools};
 
 /// How long each fuzz target runs in the smoke stage, in seconds.
@@ -60,7 +60,7 @@ const STAGES: [Stage; 11] = [
     stage("rustdoc", "API documentation, warnings refused", false, run_rustdoc),
     stage("deny", "dependencies: bans, licences, sources", false, run_deny),
     stage("fuzz", "every fuzz target for a few seconds", false, |_, log| fuzz::smoke(SMOKE_SECONDS, log)),
-    stage("build", "release binaries", false, |_, log| log.run(&mut demo::build(), |_| false)),
+    stage("build", "release binaries", false, |_, log| demo::build_logged(log)),
     stage("readme", "the README's commands, as written", false, |_, log| readme::run(log)),
     Stage {
         filters: true,
@@ -206,13 +206,13 @@ fn run_end_to_end(options: &Options, log: &mut Log) -> Result<bool> {
     tools::end_to_end()?;
     if !options.only.is_empty() || options.filter.is_some() {
         println!("    building the release binaries first");
-        if !log.run(&mut demo::build(), |_| false)? {
+        if !demo::build_logged(log)? {
             bail!("the release binaries do not build");
         }
     }
     let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "e2e", "--locked", "--"]);
     tests.args(options.filter.as_deref()).arg("--test-threads=2");
-    tests.env("CONDUIT_BIN_DIR", target_dir().join("release"));
+    tests.env("CONDUIT_BIN_DIR", bin_dir());
     tests.env(
         "PATH",
         join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?,

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod build;
 pub mod logs;
+pub mod memory;
 pub mod ready;
 pub mod signal;
 pub mod tasks;

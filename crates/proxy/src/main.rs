@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use conduit_process::logs;
+use conduit_process::{logs, memory};
 use conduit_proxy::config::{Arguments, Command};
 use conduit_proxy::{redirection, start};
 
 fn main() -> ExitCode {
+    memory::settle();
     let outcome = match Arguments::parse().command {
         Command::Run(run) => {
             let print = run.print_config;

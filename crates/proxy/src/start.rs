@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use conduit_process::admin::{self, Admin};
 use conduit_process::logs::LogLevel;
+use conduit_process::memory;
 use conduit_process::ready::Readiness;
 use conduit_process::signal;
 use conduit_process::tasks::Tasks;
@@ -29,7 +30,7 @@ use crate::tcp::listen;
 use crate::telemetry::Telemetry;
 use crate::{identity, tap, telemetry};
 
-/// How often idle connections and unused destinations are looked for.
+/// How often idle connections and unused destinations are looked for, and freed memory is given back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs the proxy until it is told to stop and has drained.
@@ -172,7 +173,10 @@ fn listen_for_traffic(
     accepting.spawn("sweep", async move {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(SWEEP_INTERVAL) => out.services.sweep(out.config.idle_timeout),
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {
+                    out.services.sweep(out.config.idle_timeout);
+                    memory::trim();
+                }
                 () = stop.cancelled() => return,
             }
         }

@@ -105,7 +105,7 @@ impl Picked {
     /// The connection was refused, timed out or broke before an answer.
     pub fn failed(&self) {
         // What waits there was opened before the failure, and is as dead most likely.
-        self.state.pool.drop_idle(Duration::ZERO);
+        self.state.pool.idle.drop_older(Duration::ZERO);
         if self.state.lock().1.failure(Instant::now(), fastrand::f64()) {
             let (addr, pod) = (self.state.endpoint.addr, &self.state.endpoint.pod);
             tracing::warn!(%addr, %pod, "endpoint taken out of the balancing: it refuses or resets connections");
@@ -215,7 +215,7 @@ impl Service {
     pub fn drop_idle(&self, age: Duration) {
         let endpoints = self.state.lock().unwrap_or_else(PoisonError::into_inner).endpoints.clone();
         for endpoint in endpoints.iter() {
-            endpoint.pool.drop_idle(age);
+            endpoint.pool.idle.drop_older(age);
         }
     }
 

@@ -5,7 +5,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conduit_logic::ports;
@@ -17,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::Outbound;
+use super::idle::{Idle, OPENING_MAX, Turn};
 use crate::failure::Failure;
 use crate::http::tunnel::Tunnel;
 use crate::tcp::stream::{Io, Stream};
@@ -29,8 +29,6 @@ pub const ALPN_HTTP2: &[u8] = b"conduit-h2";
 /// The application protocol of HBONE: any peer's HTTP/2.
 pub const ALPN_HBONE: &[u8] = b"h2";
 
-/// So many idle HTTP/1 connections are kept for an endpoint: what a burst opened, but not what a flood did.
-const IDLE_MAX: usize = 128;
 /// So many shared HTTP/2 connections are opened to an endpoint before requests wait for a free stream.
 const SHARED_MAX: usize = 8;
 /// So many streams are opened on one HTTP/2 connection, or as many as its server allows: RFC 9113 section 6.5.2 advises
@@ -77,8 +75,8 @@ struct Shared {
 /// The connections to one endpoint.
 #[derive(Debug, Default)]
 pub struct Pool {
-    // Guards the list, for a push or a pop; never held while waiting.
-    idle: Mutex<Vec<(Http1, Instant)>>,
+    /// HTTP/1 connections that wait for their next request.
+    pub idle: Idle,
     http2: Shared,
     tunnels: Shared,
     configs: [OnceLock<Arc<ClientConfig>>; 3],
@@ -106,42 +104,22 @@ impl Pool {
     /// An HTTP/1 connection, one that waited or a new one.
     ///
     /// # Errors
-    /// When none can be opened: nothing was sent.
+    /// When none can be opened, or so many are being opened that there was no turn within the connect timeout: nothing was sent.
     pub async fn http1(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Http1, Failure> {
-        while let Some((mut connection, _)) = self.lock_idle().pop() {
-            if connection.stream.is_quiet() {
-                connection.reused = true;
-                return Ok(connection);
+        let turn = tokio::time::timeout(outbound.dialer.timeout, self.idle.turn()).await;
+        let _turn = match turn {
+            Ok(Turn::Connection(connection)) => return Ok(connection),
+            Ok(Turn::Open(turn)) => turn,
+            Err(_) => {
+                let detail = format!(
+                    "{OPENING_MAX} connections to {} are being opened, and none was ready within the connect timeout",
+                    endpoint.addr
+                );
+                return Err(Failure::unprocessed(Reason::Connect, detail));
             }
-        }
+        };
         let (io, tls) = self.open(outbound, endpoint, Carry::Http1).await?;
         Ok(Http1 { stream: Stream::new(io), tls, reused: false })
-    }
-
-    /// Takes back a connection whose exchange ended well.
-    pub fn give_back(&self, connection: Http1) {
-        let mut idle = self.lock_idle();
-        if idle.len() < IDLE_MAX {
-            idle.push((connection, Instant::now()));
-        }
-    }
-
-    /// Closes connections that have waited longer than `age`.
-    pub fn drop_idle(&self, age: Duration) {
-        let expired: Vec<_> = {
-            let mut idle = self.lock_idle();
-            let fresh = idle.iter().position(|(_, since)| since.elapsed() < age).unwrap_or(idle.len());
-            let expired = idle.drain(..fresh).collect();
-            if idle.is_empty() {
-                idle.shrink_to_fit();
-            }
-            expired
-        };
-        drop(expired);
-    }
-
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<(Http1, Instant)>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A shared HTTP/2 connection with room for one more stream.

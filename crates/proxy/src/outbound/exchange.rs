@@ -284,7 +284,7 @@ async fn respond(
         Ok(finished) => {
             recorder.end(ended(outcome, finished.sent, finished.received));
             if response.persistent && finished.whole_request && server.stream.ahead.is_empty() {
-                picked.state.pool.give_back(server);
+                picked.state.pool.idle.give_back(server);
             }
             if keep && finished.whole_request { Next::Keep } else { Next::Close }
         }

@@ -12,6 +12,7 @@ pub mod streams;
 pub mod opaque;
 pub mod balance;
 pub mod connect;
+pub mod idle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
