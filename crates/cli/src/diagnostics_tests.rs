@@ -55,8 +55,8 @@ default     web-2             no              0B   0.0s          0      0       
 fn what_a_proxy_writes_is_passed_on() {
     let shown = |text, kind, format| document(text, kind, format, Paint::NONE).unwrap();
     assert_eq!(shown("a 1\n# EOF\n", Kind::Metrics, Format::Table), "a 1\n# EOF\n");
-    assert_eq!(shown("{\"a\":[1]}", Kind::Config, Format::Table), "{\n  \"a\": [\n    1\n  ]\n}\n");
-    assert_eq!(shown("{\"config\":\"x\"}", Kind::Config, Format::Table), "x\n");
-    assert_eq!(shown("{\"config\":\"x\"}", Kind::Config, Format::Json), "{\n  \"config\": \"x\"\n}\n");
+    assert_eq!(shown("[1]", Kind::Config, Format::Table), "[\n  1\n]\n");
+    assert_eq!(shown("{\"workers\":1}", Kind::Config, Format::Table), "SETTING   VALUE\nworkers   1\n");
+    assert_eq!(shown("{\"workers\":1}", Kind::Config, Format::Json), "{\n  \"workers\": 1\n}\n");
     assert_eq!(shown("not json", Kind::Config, Format::Json), "not json\n");
 }

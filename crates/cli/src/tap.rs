@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use conduit_api::common::v1::{Direction, Protocol};
 use conduit_api::operator::v1::TapRequest;
-use conduit_api::tap::v1::{Filter, ResponseClass, TapEvent, tap_event};
+use conduit_api::tap::v1::{Dropped, Filter, ResponseClass, TapEvent, tap_event};
 use tonic::Streaming;
 
 use crate::args::{ClassArg, Connection, DirectionArg, ProtocolArg, SchemeArg, Tap, TapFilter};
@@ -186,23 +186,25 @@ struct Printer {
     format: Format,
     paint: Paint,
     proxies: Proxies,
-    dropped: u64,
-    /// When it was last told how many were dropped, and how many it was then.
-    remarked: Option<(Instant, u64)>,
+    /// What was not shown, in all.
+    lost: Dropped,
+    /// When it was last told what was not shown, and what it was then.
+    remarked: Option<(Instant, Dropped)>,
 }
 
 impl Printer {
     fn new(format: Format, paint: Paint) -> Self {
-        Self { format, paint, proxies: Proxies::default(), dropped: 0, remarked: None }
+        Self { format, paint, proxies: Proxies::default(), lost: Dropped::default(), remarked: None }
     }
 
     fn print(&mut self, event: &TapEvent) -> Result<(), Failure> {
         if let Some(tap_event::Event::Dropped(dropped)) = &event.event {
-            self.dropped += dropped.events;
+            self.lost.events += dropped.events;
+            self.lost.requests += dropped.requests;
             let now = Instant::now();
             if self.remarked.is_none_or(|(then, _)| now.duration_since(then) >= DROPPED_REMARK_INTERVAL) {
                 self.summary();
-                self.remarked = Some((now, self.dropped));
+                self.remarked = Some((now, self.lost));
             }
             return Ok(());
         }
@@ -214,10 +216,17 @@ impl Printer {
     }
 
     fn summary(&self) {
-        if self.dropped > self.remarked.map_or(0, |(_, told)| told) {
+        let told = self.remarked.map(|(_, told)| told).unwrap_or_default();
+        if self.lost.events > told.events {
             output::remark(&format!(
-                "{} events were not shown: over the rate, or this reader was slow (narrow the filter or set --max-rps)",
-                self.dropped
+                "{} events were not shown, because this reader was slow: narrow the filter or lower --max-rps",
+                self.lost.events
+            ));
+        }
+        if self.lost.requests > told.requests {
+            output::remark(&format!(
+                "{} requests that match were not shown, because they were over the rate: narrow the filter or raise --max-rps",
+                self.lost.requests
             ));
         }
     }

@@ -13,6 +13,7 @@ use conduit_logic::tap::Network;
 use conduit_logic::words::{Identity, Pod, duration};
 use conduit_process::logs::Format;
 use rustls::pki_types::CertificateDer;
+use serde::{Serialize, Serializer};
 
 /// The proxy of the Conduit service mesh, and the init step that writes a pod's redirect rules.
 #[derive(Debug, Parser)]
@@ -39,7 +40,8 @@ pub fn command() -> clap::Command {
 }
 
 /// What to do when nothing is known of an address inside the cluster's networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WhenUnknown {
     /// Reset the connection: never silently in the clear.
     Refuse,
@@ -48,7 +50,8 @@ pub enum WhenUnknown {
 }
 
 /// The log's form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for people.
     Text,
@@ -56,8 +59,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Arguments of `run`.
-#[derive(Debug, Clone, Args)]
+/// Arguments of `run`; serialized with the names and in the form in which they are given.
+#[derive(Debug, Clone, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RunArguments {
     /// Namespace of the pod
     #[arg(long, env = "CONDUIT_PROXY_POD_NAMESPACE")]
@@ -100,27 +104,35 @@ pub struct RunArguments {
     pub workers: usize,
     /// How long what runs may finish after SIGTERM
     #[arg(long, env = "CONDUIT_PROXY_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub drain_timeout: Duration,
     /// A TCP connection or a TLS handshake onward that takes longer is given up
     #[arg(long, env = "CONDUIT_PROXY_CONNECT_TIMEOUT", default_value = "1s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub connect_timeout: Duration,
     /// A connection whose peer has not acknowledged our bytes for this long is dead: what waits on it fails or goes elsewhere
     #[arg(long, env = "CONDUIT_PROXY_UNACKNOWLEDGED_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub unacknowledged_timeout: Duration,
     /// A TLS handshake of a peer that takes longer is refused
     #[arg(long, env = "CONDUIT_PROXY_TLS_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub tls_timeout: Duration,
     /// From the first to the last byte of a request's head; longer is answered with 408
     #[arg(long, env = "CONDUIT_PROXY_HEADER_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub header_timeout: Duration,
     /// A client that began with bytes that could be HTTP or TLS and then fell silent is treated as opaque after this; no client that waits for its server ever waits for it
     #[arg(long, env = "CONDUIT_PROXY_DETECT_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub detect_timeout: Duration,
     /// The wait for discovery's first answer about an address
     #[arg(long, env = "CONDUIT_PROXY_DISCOVERY_TIMEOUT", default_value = "3s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub discovery_timeout: Duration,
     /// Connections to endpoints that nobody used for this long are closed
     #[arg(long, env = "CONDUIT_PROXY_IDLE_TIMEOUT", default_value = "60s", value_parser = duration)]
+    #[serde(serialize_with = "as_given")]
     pub idle_timeout: Duration,
     /// What to do when nothing is known of an address inside the cluster's networks
     #[arg(long, env = "CONDUIT_PROXY_WHEN_UNKNOWN", value_enum, default_value = "refuse")]
@@ -132,6 +144,7 @@ pub struct RunArguments {
         value_delimiter = ',',
         default_value = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
     )]
+    #[serde(serialize_with = "as_texts")]
     pub cluster_networks: Vec<Network>,
     /// Connections at once, each way; at the limit the kernel's queue is the back-pressure
     #[arg(long, env = "CONDUIT_PROXY_CONNECTIONS_MAX", default_value_t = 10_000)]
@@ -154,8 +167,9 @@ pub struct RunArguments {
     /// Port of /live, /ready, /metrics and /log-level
     #[arg(long, env = "CONDUIT_PROXY_ADMIN_PORT", default_value_t = ports::PROXY_ADMIN)]
     pub admin_port: u16,
-    /// Print the configuration in force and exit
+    /// Print the configuration in force, as JSON, and exit
     #[arg(long)]
+    #[serde(skip)]
     pub print_config: bool,
 }
 
@@ -270,11 +284,21 @@ impl Config {
             .with_context(|| format!("reading the trust anchors from {}", path.display()))
     }
 
-    /// The configuration in force, for people.
+    /// The configuration in force, as a JSON object. No setting is a secret: tokens and keys are in files.
     #[must_use]
-    pub fn describe(&self) -> String {
-        format!("{:#?}", self.arguments)
+    pub fn describe(&self) -> serde_json::Value {
+        // Only a map whose keys are not strings, or a type's own refusal, could fail: there is neither.
+        serde_json::to_value(&self.arguments).unwrap_or_default()
     }
+}
+
+/// A duration as it is written: `30s`, `1.5s`, `500ms`.
+fn as_given<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{duration:?}"))
+}
+
+fn as_texts<S: Serializer>(networks: &[Network], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(ToString::to_string))
 }
 
 /// Reads `22` or `25-30`.

@@ -49,3 +49,18 @@ fn durations_and_port_ranges_are_read() {
     assert_eq!(port_range("25-30"), Ok(25..=30));
     assert!(port_range("30-25").is_err() && port_range("70000").is_err());
 }
+
+#[test]
+fn the_configuration_in_force_is_shown_with_the_names_and_in_the_form_in_which_it_is_given() {
+    let shown = parse(&["--idle-timeout=1.5s"]).into_config().unwrap().describe();
+    assert_eq!(shown["idle-timeout"], "1.5s");
+    assert_eq!(shown["connect-timeout"], "1s");
+    assert_eq!(shown["when-unknown"], "refuse");
+    assert_eq!(shown["cluster-networks"][0], "10.0.0.0/8");
+    // Every argument that configures is there.
+    let command = command();
+    let run = command.find_subcommand("run").unwrap();
+    for argument in run.get_arguments().filter_map(|argument| argument.get_long()) {
+        assert!(argument == "print-config" || shown.get(argument).is_some(), "{argument} is not shown");
+    }
+}

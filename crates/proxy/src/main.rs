@@ -15,7 +15,7 @@ fn main() -> ExitCode {
             logs::init(&run.log, run.log_format()).map_err(Into::into).and_then(|logs| {
                 match (*run).into_config()? {
                     config if print => {
-                        println!("{}", config.describe());
+                        println!("{:#}", config.describe());
                         Ok(())
                     }
                     config => start::run(config, logs),

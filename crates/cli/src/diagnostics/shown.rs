@@ -1,8 +1,11 @@
 //! What a proxy says of itself, for people: endpoints as a table, the certificate as a few lines, the configuration as it is. Lenient: a
 //! text in a shape that is not known here, because the proxy is newer, is shown as the JSON it is.
 
+use std::collections::BTreeMap;
+
 use conduit_api::tap::v1::inspect_request::Kind;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::output::{Align, Cell, Paint, Table, Tone};
 use crate::units;
@@ -12,14 +15,9 @@ pub(super) fn render(text: &str, kind: Kind, now_s: u64, wide: bool, paint: Pain
     match kind {
         Kind::Endpoints => endpoints(text, wide, paint),
         Kind::Certificate => certificate(text, now_s, paint),
-        Kind::Config => serde_json::from_str(text).ok().map(|Config { config }| config + "\n"),
+        Kind::Config => config(text, paint),
         Kind::Metrics | Kind::Unspecified => None,
     }
-}
-
-#[derive(Deserialize)]
-struct Config {
-    config: String,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +41,27 @@ struct Endpoint {
     pending: u64,
     weight: u32,
     zone: String,
+}
+
+/// One setting a line, in the order of the names.
+fn config(text: &str, paint: Paint) -> Option<String> {
+    let settings: BTreeMap<String, Value> = serde_json::from_str(text).ok()?;
+    let mut table = Table::new(vec![("SETTING", Align::Left), ("VALUE", Align::Left)]);
+    for (name, value) in settings {
+        let value = match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text,
+            Value::Array(values) => {
+                let texts = values
+                    .iter()
+                    .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                texts.collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
+        table.row(vec![name.into(), value.into()]);
+    }
+    Some(table.render(paint))
 }
 
 /// How the proxy calls an endpoint that gets traffic.

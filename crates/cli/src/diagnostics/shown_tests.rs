@@ -39,8 +39,21 @@ trust anchors   1
 
 #[test]
 fn a_shape_that_is_not_known_is_left_to_be_shown_as_it_is() {
-    assert_eq!(shown("{\"config\": \"a\\nb\"}", Kind::Config), Some("a\nb\n".into()));
-    assert_eq!(shown("{\"workers\": 1}", Kind::Config), None);
+    assert_eq!(shown("[1]", Kind::Config), None);
     assert_eq!(shown("{}", Kind::Certificate), None);
     assert_eq!(shown("{}", Kind::Endpoints), None);
+}
+
+#[test]
+fn the_configuration_is_shown_as_settings_and_their_values() {
+    let text =
+        r#"{"workers": 1, "idle-timeout": "60s", "pod-ips": ["10.1.0.2", "fd00::2"], "socket-mark": null}"#;
+    let expected = "\
+SETTING        VALUE
+idle-timeout   60s
+pod-ips        10.1.0.2,fd00::2
+socket-mark    -
+workers        1
+";
+    assert_eq!(shown(text, Kind::Config).unwrap(), expected);
 }

@@ -121,9 +121,11 @@ impl Paths {
                 }
             }
             Some(tap_event::Event::Dropped(dropped)) => {
-                self.dropped += dropped.events;
-                // An end may have been among them; what is under way now would stay so for ever.
-                self.open.clear();
+                self.dropped += dropped.events + dropped.requests;
+                if dropped.events > 0 {
+                    // An end may have been among them; what is under way now would stay so for ever.
+                    self.open.clear();
+                }
             }
             Some(tap_event::Event::RequestStart(_) | tap_event::Event::ResponseHeaders(_)) | None => {}
         }

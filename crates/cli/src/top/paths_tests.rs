@@ -57,7 +57,7 @@ fn an_end_whose_start_was_not_seen_counts_nothing() {
     let mut paths = Paths::default();
     paths.apply(&end(1, 5, 200));
     paths.apply(&start(2, "GET", "/"));
-    paths.apply(&event(0, tap_event::Event::Dropped(Dropped { events: 12 })));
+    paths.apply(&event(0, tap_event::Event::Dropped(Dropped { events: 12, requests: 0 })));
     paths.apply(&end(2, 5, 200));
     assert_eq!((paths.ended(), paths.dropped(), paths.rows().len()), (0, 12, 0));
 }

@@ -174,7 +174,7 @@ impl Operator for Answers {
             let requests = stream::iter(0..).flat_map(|id| stream::iter(exchange_ok(id)));
             return Ok(Response::new(requests.boxed()));
         }
-        let dropped = event(0, tap_event::Event::Dropped(Dropped { events: 12 }));
+        let dropped = event(0, tap_event::Event::Dropped(Dropped { events: 12, requests: 0 }));
         let events = exchange(1).into_iter().chain([dropped]).map(Ok).collect::<Vec<_>>();
         Ok(Response::new(stream::iter(events).boxed()))
     }

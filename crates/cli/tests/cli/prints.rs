@@ -46,7 +46,7 @@ fn tap_prints_events_and_tells_on_stderr_what_was_dropped() {
     );
     assert_eq!((code(&output), stdout(&output)), (0, expected));
     let said = stderr(&output);
-    assert!(said.starts_with("12 events were not shown: ") && said.lines().count() == 1, "{said}");
+    assert!(said.starts_with("12 events were not shown, ") && said.lines().count() == 1, "{said}");
     let json = stdout(&run(controller.dir(), "tap web -o json"));
     let events: Vec<serde_json::Value> =
         json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use conduit_api::operator::v1 as api;
@@ -172,9 +172,8 @@ impl Operator for Service {
             tracing::warn!(pods = proxies, max = tap::PROXIES_MAX, "a tap asks the first pods only");
         }
         let (events, outgoing) = mpsc::channel(tap::EVENTS_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
         let (store, credentials) = (self.store.clone(), self.credentials.clone());
-        tap::Fanout { store, credentials, request, events, dropped }.start(&self.tasks);
+        tap::Fanout { store, credentials, request, events, lost: tap::Lost::default() }.start(&self.tasks);
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 

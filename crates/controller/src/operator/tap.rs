@@ -49,6 +49,13 @@ pub fn resolve(model: &Model, resource: &Resource) -> Vec<Proxy> {
     proxies
 }
 
+/// Counts of what a tap does not show.
+#[derive(Debug, Default)]
+pub struct Lost {
+    events: AtomicU64,
+    requests: AtomicU64,
+}
+
 /// One tap.
 pub struct Fanout {
     /// What there is.
@@ -59,8 +66,8 @@ pub struct Fanout {
     pub request: TapRequest,
     /// Where events go.
     pub events: mpsc::Sender<Result<TapEvent, Status>>,
-    /// Events lost.
-    pub dropped: Arc<AtomicU64>,
+    /// What the client was not shown and not told of yet.
+    pub lost: Lost,
 }
 
 /// How asking one proxy ended: at once, or after it had answered.
@@ -155,8 +162,9 @@ impl Fanout {
     }
 
     fn pass(&self, mut event: TapEvent) {
-        if let Some(tap_event::Event::Dropped(Dropped { events })) = event.event {
-            self.dropped.fetch_add(events, Ordering::Relaxed);
+        if let Some(tap_event::Event::Dropped(Dropped { events, requests })) = event.event {
+            self.lost.events.fetch_add(events, Ordering::Relaxed);
+            self.lost.requests.fetch_add(requests, Ordering::Relaxed);
             return;
         }
         self.store.read(|model| name(model, &mut event));
@@ -174,17 +182,19 @@ impl Fanout {
             && wanted(&self.request.from, &event.source)
             && self.events.try_send(Ok(event)).is_err()
         {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.lost.events.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Tells the client what it lost; next time, if there is no room now.
     fn tell_losses(&self) {
-        let events = self.dropped.swap(0, Ordering::Relaxed);
-        if events > 0 {
-            let event = Some(tap_event::Event::Dropped(Dropped { events }));
+        let events = self.lost.events.swap(0, Ordering::Relaxed);
+        let requests = self.lost.requests.swap(0, Ordering::Relaxed);
+        if events + requests > 0 {
+            let event = Some(tap_event::Event::Dropped(Dropped { events, requests }));
             if self.events.try_send(Ok(TapEvent { event, ..TapEvent::default() })).is_err() {
-                self.dropped.fetch_add(events, Ordering::Relaxed);
+                self.lost.events.fetch_add(events, Ordering::Relaxed);
+                self.lost.requests.fetch_add(requests, Ordering::Relaxed);
             }
         }
     }

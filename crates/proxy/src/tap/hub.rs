@@ -74,7 +74,16 @@ struct Tap {
     // A token bucket, guarded for one subtraction; never held while waiting.
     tokens: Mutex<(f64, Instant)>,
     events: mpsc::Sender<TapEvent>,
-    dropped: Arc<AtomicU64>,
+    lost: Arc<Lost>,
+}
+
+/// What a tap was not shown since it was last told.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// Events, because the client was slow.
+    pub events: AtomicU64,
+    /// Requests that matched, because they were over the tap's rate.
+    pub requests: AtomicU64,
 }
 
 impl Tap {
@@ -88,6 +97,7 @@ impl Tap {
         let refill = now.duration_since(bucket.1).as_secs_f64() * self.rps;
         *bucket = ((bucket.0 + refill).min(self.rps.max(1.0)), now);
         if bucket.0 < 1.0 {
+            self.lost.requests.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         bucket.0 -= 1.0;
@@ -96,7 +106,7 @@ impl Tap {
 
     fn send(&self, event: TapEvent) {
         if self.events.try_send(event).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.lost.events.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -117,8 +127,8 @@ pub struct Subscription {
     id: u64,
     /// Events as they come.
     pub events: mpsc::Receiver<TapEvent>,
-    /// Events that were lost since it was last read.
-    pub dropped: Arc<AtomicU64>,
+    /// What it was not shown.
+    pub lost: Arc<Lost>,
 }
 
 impl Drop for Subscription {
@@ -155,12 +165,12 @@ impl Hub {
         sample_rate: f64,
     ) -> Option<Subscription> {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = Arc::new(Lost::default());
         let rps = if max_rps > 0.0 { max_rps.min(RPS_MAX) } else { RPS_MAX };
         let sample_rate = if sample_rate > 0.0 { sample_rate } else { 1.0 };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let tokens = Mutex::new((rps.max(1.0), Instant::now()));
-        let tap = Tap { id, filter, sample_rate, rps, tokens, events, dropped: dropped.clone() };
+        let tap = Tap { id, filter, sample_rate, rps, tokens, events, lost: lost.clone() };
         let mut taps = self.lock();
         if taps.len() >= TAPS_MAX {
             return None;
@@ -168,7 +178,7 @@ impl Hub {
         taps.push(Arc::new(tap));
         self.active.store(taps.len(), Ordering::Relaxed);
         drop(taps);
-        Some(Subscription { hub: self.clone(), id, events: receiver, dropped })
+        Some(Subscription { hub: self.clone(), id, events: receiver, lost })
     }
 
     /// A request or connection begins: gives a ticket if a tap wants to see it.

@@ -63,7 +63,7 @@ fn a_slow_tap_loses_events_and_they_are_counted() {
         exchange(&hub, "/a", 200);
     }
     assert_eq!(count(&mut tap), EVENTS_MAX);
-    assert_eq!(tap.dropped.load(Ordering::Relaxed), 2 * EVENTS_MAX as u64);
+    assert_eq!(tap.lost.events.load(Ordering::Relaxed), 2 * EVENTS_MAX as u64);
 }
 
 #[test]
@@ -74,6 +74,8 @@ fn a_tap_sees_no_more_requests_a_second_than_it_asked_for() {
         exchange(&hub, "/a", 200);
     }
     assert_eq!(count(&mut tap), 2 * 3);
+    assert_eq!(tap.lost.requests.load(Ordering::Relaxed), 98);
+    assert_eq!(tap.lost.events.load(Ordering::Relaxed), 0);
 }
 
 #[test]

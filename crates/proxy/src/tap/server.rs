@@ -264,10 +264,12 @@ fn events(
         (subscription, pod, telemetry),
         |(mut subscription, pod, telemetry)| async move {
             let event = loop {
-                let lost = subscription.dropped.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    telemetry.tap_dropped.fetch_add(lost, Ordering::Relaxed);
-                    let event = Some(api::tap_event::Event::Dropped(api::Dropped { events: lost }));
+                let lost = &subscription.lost;
+                let (events, requests) =
+                    (lost.events.swap(0, Ordering::Relaxed), lost.requests.swap(0, Ordering::Relaxed));
+                if events + requests > 0 {
+                    telemetry.tap_dropped.fetch_add(events, Ordering::Relaxed);
+                    let event = Some(api::tap_event::Event::Dropped(api::Dropped { events, requests }));
                     break api::TapEvent { event, ..api::TapEvent::default() };
                 }
                 match tokio::time::timeout(DROPPED_INTERVAL, subscription.events.recv()).await {

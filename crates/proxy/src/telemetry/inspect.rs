@@ -53,7 +53,7 @@ impl Inspect {
             Kind::Metrics => Some(self.telemetry.encode()),
             Kind::Endpoints => Some((self.endpoints)()),
             Kind::Certificate => Some(self.certificate()),
-            Kind::Config => Some(json!({ "config": self.config.describe() }).to_string()),
+            Kind::Config => Some(self.config.describe().to_string()),
         }
     }
 
