@@ -292,9 +292,12 @@ impl Config {
     }
 }
 
-/// A duration as it is written: `30s`, `1.5s`, `500ms`.
+/// A duration as it is written: `30s`, `500ms`.
 fn as_given<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{duration:?}"))
+    match duration.subsec_nanos() {
+        0 => serializer.collect_str(&format_args!("{}s", duration.as_secs())),
+        _ => serializer.collect_str(&format_args!("{}ms", duration.as_millis())),
+    }
 }
 
 fn as_texts<S: Serializer>(networks: &[Network], serializer: S) -> Result<S::Ok, S::Error> {

@@ -52,8 +52,8 @@ fn durations_and_port_ranges_are_read() {
 
 #[test]
 fn the_configuration_in_force_is_shown_with_the_names_and_in_the_form_in_which_it_is_given() {
-    let shown = parse(&["--idle-timeout=1.5s"]).into_config().unwrap().describe();
-    assert_eq!(shown["idle-timeout"], "1.5s");
+    let shown = parse(&["--idle-timeout=1500ms"]).into_config().unwrap().describe();
+    assert_eq!(shown["idle-timeout"], "1500ms");
     assert_eq!(shown["connect-timeout"], "1s");
     assert_eq!(shown["when-unknown"], "refuse");
     assert_eq!(shown["cluster-networks"][0], "10.0.0.0/8");
