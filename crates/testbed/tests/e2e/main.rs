@@ -6,10 +6,16 @@
 mod support;
 mod world;
 mod http1;
+mod websocket;
 mod grpc;
+mod h2c;
 mod tcp;
+mod ipv6;
 mod security;
+mod limits;
 mod outage;
 mod churn;
 mod drain;
 mod live;
+mod tap;
+mod demo;
