@@ -147,3 +147,7 @@ fn facts(start: &Start<'_>) -> StartFacts {
         path: start.path.to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use conduit_process::tasks::Tasks;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that the kernel keeps for us while we are at our limit or busy.
@@ -77,11 +77,12 @@ pub async fn serve<F, R>(
     let served = Arc::new(Semaphore::new(limits.served_max));
     let refused = Arc::new(Semaphore::new(limits.refused_max));
     loop {
-        let place = tokio::select! {
+        let (mut place, mut serve) = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            place = served.clone().acquire_owned() => Place::Served(place),
-            place = refused.clone().acquire_owned() => Place::Refused(place),
+            Ok(place) = served.clone().acquire_owned() => (place, true),
+            Ok(place) = refused.clone().acquire_owned() => (place, false),
+            else => return,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -97,33 +98,21 @@ pub async fn serve<F, R>(
         };
         _ = socket.set_nodelay(true);
         // A place may have become free while there was nobody to take it.
-        let place = match (place, served.clone().try_acquire_owned()) {
-            (Place::Refused(_), Ok(free)) => Place::Served(Ok(free)),
-            (place, _) => place,
-        };
-        match place {
-            Place::Served(place) => {
-                let connection = handle(socket, peer);
-                tasks.spawn(name, async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
-            Place::Refused(place) => {
-                let refusal = refuse(socket);
-                tasks.spawn("refused connection", async move {
-                    refusal.await;
-                    drop(place);
-                });
-            }
+        if !serve && let Ok(free) = served.clone().try_acquire_owned() {
+            (place, serve) = (free, true);
+        }
+        if serve {
+            tasks.spawn(name, holding(place, handle(socket, peer)));
+        } else {
+            tasks.spawn("refused connection", holding(place, refuse(socket)));
         }
     }
 }
 
-/// What a connection will hold for as long as it lives.
-enum Place {
-    Served(Result<OwnedSemaphorePermit, AcquireError>),
-    Refused(Result<OwnedSemaphorePermit, AcquireError>),
+/// Keeps a connection's place for as long as it lives.
+async fn holding(place: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(place);
 }
 
 #[cfg(test)]

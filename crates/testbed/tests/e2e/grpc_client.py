@@ -27,9 +27,9 @@ def facts(call, answer):
     }
 
 
-def unary(name, request=b"hello", timeout=PATIENCE):
+def unary(name, request=b"hello", timeout=PATIENCE, early="bird"):
     try:
-        answer, call = method("unary_unary", name).with_call(request, timeout, metadata=[("x-early", "bird")])
+        answer, call = method("unary_unary", name).with_call(request, timeout, metadata=[("x-early", early)])
         return facts(call, answer)
     except grpc.RpcError as error:
         return facts(error, None)
@@ -78,5 +78,9 @@ def deadline():
     return {"near": float(near), "none": none, "late": late["code"], "seen": server_saw_the_end_of(b"sleep")}
 
 
-calls = {"collect": collect, "chat": chat, "cancel": cancel, "deadline": deadline}
+def large():
+    return unary("Echo", early="y" * 20_000)
+
+
+calls = {"large": large, "collect": collect, "chat": chat, "cancel": cancel, "deadline": deadline}
 print(json.dumps(calls[what]() if what in calls else unary(what)))

@@ -70,6 +70,28 @@ s = socket.create_connection(('opaque', 8080)); s.sendall(b'SSH-2.0-x\\r\\n'); s
 }
 
 #[test]
+fn a_head_larger_than_allowed_is_refused_over_http2_as_well() {
+    let world = World::start();
+    world.run(grpc_server("bytes"));
+    world.run(idle("client").proxy_env("CONDUIT_PROXY_HEADER_BYTES_MAX", "8192"));
+    let header = format!("x-large: {}", "y".repeat(20_000));
+    let arguments = [
+        "--http2-prior-knowledge",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        &header,
+        "http://bytes:8080/",
+    ];
+    assert_eq!(curl(&world, "client", &arguments).stdout, "431");
+    let call = grpc_call(&world, "client", "bytes", "large");
+    assert!(call["code"] != "OK" && call["details"].as_str().unwrap().contains("431"), "{call}");
+    assert_eq!(grpc_call(&world, "client", "bytes", "Echo")["answer"], "hello");
+}
+
+#[test]
 fn one_connection_more_than_a_server_may_have_is_refused_and_its_other_endpoints_serve() {
     let world = World::start();
     world.run(limited(raw_server("raw", "http")));
