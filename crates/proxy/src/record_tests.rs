@@ -1,7 +1,5 @@
 //! How connections that broke count.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic at its own line")]
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

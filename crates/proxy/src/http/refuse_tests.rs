@@ -1,7 +1,5 @@
 //! What a client beyond the limit sees, by what it speaks.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic at its own line")]
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -1,7 +1,5 @@
 //! How many connections are served, refused and left to the kernel.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic at its own line")]
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
