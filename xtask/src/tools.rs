@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, check, output, tools_dir};
 
 /// Debian packages, each with a file that tells that it is there (a `*` stands for one folder).
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("nginx-light", "nginx"),
     ("mariadb-server", "mariadbd"),
@@ -29,6 +29,9 @@ const PACKAGES: [(&str, &str); 17] = [
     ("nghttp2-client", "nghttp"),
     ("python3", "python3"),
     ("python3-aiosmtpd", "aiosmtpd"),
+    ("python3-grpcio", "/usr/lib/python3/dist-packages/grpc/__init__.py"),
+    ("python3-websockets", "/usr/lib/python3/dist-packages/websockets/__init__.py"),
+    ("apache2-bin", "apache2"),
 ];
 
 /// Go programs with their pinned versions.

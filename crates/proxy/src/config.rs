@@ -146,7 +146,7 @@ pub struct RunArguments {
     )]
     #[serde(serialize_with = "as_texts")]
     pub cluster_networks: Vec<Network>,
-    /// Connections at once, each way; at the limit the kernel's queue is the back-pressure
+    /// Connections at once, each way; one more is refused: HTTP with 503, gRPC with RESOURCE_EXHAUSTED, anything else with a reset
     #[arg(long, env = "CONDUIT_PROXY_CONNECTIONS_MAX", default_value_t = 10_000)]
     pub connections_max: usize,
     /// Bytes of a request's or response's head; more is answered with 431

@@ -8,6 +8,7 @@ use std::time::Instant;
 use conduit_logic::words::{Direction, Pod, Protocol, Service, Workload};
 
 use crate::tap::{EndFacts, Hub, StartFacts, Ticket};
+use crate::tcp::pump::Moved;
 use crate::telemetry::{EdgeStats, Outcome, TlsFacts};
 
 /// What is known when a request or connection begins.
@@ -119,6 +120,17 @@ impl Drop for Recorder {
     }
 }
 
+/// How a connection that was passed on counts: one that broke is a failure, one that its client left unused is not.
+#[must_use]
+pub fn of_connection(moved: Moved, broke: bool) -> End {
+    let (outcome, failure) = match (broke, moved.unused()) {
+        (false, _) => (Outcome::Success, None),
+        (true, true) => (Outcome::Success, Some("unused")),
+        (true, false) => (Outcome::Failure, Some("reset")),
+    };
+    End { outcome, sent: moved.sent, received: moved.received, grpc_status: None, failure }
+}
+
 fn facts(start: &Start<'_>) -> StartFacts {
     StartFacts {
         direction: start.direction,
@@ -135,3 +147,7 @@ fn facts(start: &Start<'_>) -> StartFacts {
         path: start.path.to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::control::Discovery;
+use crate::http::refuse::{REFUSALS_MAX, refuse};
 use crate::inbound::{self, Inbound};
 use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP2};
 use crate::outbound::discover::Services;
@@ -44,7 +45,7 @@ pub fn run(config: Config, logs: LogLevel) -> Result<()> {
         Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
     let readiness = Readiness::new();
     let telemetry = Telemetry::new();
-    let hub = Hub::new();
+    let hub = Hub::new(telemetry.tapped.clone());
     let credentials = Credentials::new(config.read_trust_anchors()?)?;
     let (control_tasks, accepting, connections) = (Tasks::new(), Tasks::new(), Tasks::new());
     let draining = CancellationToken::new();
@@ -144,17 +145,23 @@ fn listen_for_traffic(
         listen::bind(config.outbound_port).with_context(|| taken(config.outbound_port, "outbound"))?;
     let from_mesh =
         listen::bind(config.inbound_port).with_context(|| taken(config.inbound_port, "inbound"))?;
-    let limit = config.connections_max;
+    let limits = listen::Limits { served_max: config.connections_max, refused_max: REFUSALS_MAX };
+    let refuse = {
+        let (telemetry, max, patience) =
+            (outbound.telemetry.clone(), config.connections_max, config.detect_timeout);
+        move |socket| refuse(telemetry.clone(), socket, max, patience)
+    };
     let (out, stop) = (outbound.clone(), accepting.token().clone());
     accepting.spawn(
         "outbound",
         listen::serve(
             "outbound connection",
             from_app,
-            limit,
+            limits,
             stop,
             connections.clone(),
             move |socket, peer| outbound::accept::accept(out.clone(), socket, peer),
+            refuse.clone(),
         ),
     );
     let (inb, stop) = (inbound.clone(), accepting.token().clone());
@@ -163,10 +170,11 @@ fn listen_for_traffic(
         listen::serve(
             "inbound connection",
             from_mesh,
-            limit,
+            limits,
             stop,
             connections.clone(),
             move |socket, peer| inbound::accept::accept(inb.clone(), socket, peer),
+            refuse,
         ),
     );
     let (out, stop) = (outbound.clone(), accepting.token().clone());

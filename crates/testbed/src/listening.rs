@@ -24,7 +24,7 @@ fn found(tcp: &[(&str, u16)], tcp6: &[(&str, u16)], ports: &[u16]) -> Found {
         |address: &str| address.ends_with("7F") || address == "00000000000000000000000001000000";
     let has =
         |table: &[(&str, u16)], port| table.iter().any(|(address, p)| *p == port && !is_loopback(address));
-    // A listener on [::] takes IPv4 connections as well.
+    // A listener on [::] takes IPv4 connections as well, unless it asked not to (IPV6_V6ONLY), which the table does not show.
     let any6 = |port| tcp6.iter().any(|(address, p)| *p == port && address.bytes().all(|b| b == b'0'));
     Found {
         ipv4: ports.iter().all(|port| has(tcp, *port) || any6(*port)),

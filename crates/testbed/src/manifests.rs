@@ -27,6 +27,14 @@ pub(crate) struct PodView {
     pub(crate) reachable: Vec<bool>,
 }
 
+impl PodView {
+    /// Its address of the same family as `ip`, and whether it is ready there.
+    pub(crate) fn in_family_of(&self, ip: IpAddr) -> Option<(IpAddr, bool)> {
+        let index = self.ips.iter().position(|own| own.is_ipv4() == ip.is_ipv4())?;
+        Some((self.ips[index], self.reachable.get(index).copied().unwrap_or(false)))
+    }
+}
+
 /// What is written about a workload.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadView {
@@ -48,9 +56,7 @@ pub(crate) fn files(workloads: &[WorkloadView]) -> BTreeMap<String, String> {
         }
         if !workload.ports.is_empty() {
             let mut documents = vec![service_manifest(workload)];
-            documents.extend(
-                workload.cluster_ips.iter().enumerate().map(|(family, ip)| slice(workload, family, *ip)),
-            );
+            documents.extend(workload.cluster_ips.iter().map(|ip| slice(workload, *ip)));
             files.insert(format!("service-{}.yaml", workload.name), yaml(&documents));
         }
     }
@@ -138,12 +144,12 @@ fn service_manifest(workload: &WorkloadView) -> Value {
     })
 }
 
-fn slice(workload: &WorkloadView, family: usize, cluster_ip: IpAddr) -> Value {
+fn slice(workload: &WorkloadView, cluster_ip: IpAddr) -> Value {
     let (suffix, address_type) = if cluster_ip.is_ipv4() { ("ipv4", "IPv4") } else { ("ipv6", "IPv6") };
     let endpoint = |pod: &PodView| {
-        let reachable = pod.reachable.get(family).copied().unwrap_or(false);
+        let (ip, reachable) = pod.in_family_of(cluster_ip)?;
         Some(json!({
-            "addresses": [pod.ips.get(family)?],
+            "addresses": [ip],
             "conditions": {
                 "ready": reachable && pod.ready && !pod.terminating,
                 "serving": reachable && pod.ready,

@@ -205,6 +205,8 @@ pub struct Spec {
     pub grace_ms: u64,
     /// More environment for the proxy, for tests of its settings.
     pub proxy_env: Vec<(String, String)>,
+    /// Its service has an IPv6 address alone, and its name leads there.
+    pub ipv6_only: bool,
 }
 
 impl Spec {
@@ -255,6 +257,13 @@ impl Spec {
     #[must_use]
     pub fn proxy_env(mut self, name: &str, value: &str) -> Self {
         self.proxy_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A service that is reached over IPv6 alone.
+    #[must_use]
+    pub fn ipv6_only(mut self) -> Self {
+        self.ipv6_only = true;
         self
     }
 

@@ -143,6 +143,9 @@ impl World {
         if spec.user.is_some() && self.mode == Mode::Rootless {
             bail!("--user needs a world that root started; in this one everything runs as you");
         }
+        if spec.ipv6_only && !self.ipv6 {
+            bail!("this kernel has no IPv6, so no service can be reached over it alone");
+        }
         let (name, replicas) = (spec.name.clone(), spec.replicas);
         {
             let mut state = self.state();
@@ -163,7 +166,8 @@ impl World {
             let next = old.map_or(1, |old| old.next);
             if !spec.ports.is_empty() && !state.services.contains_key(&name) {
                 let number = u16::try_from(state.services.len()).context("there are too many services")?;
-                state.names.add_service(network::cluster_ips(number, false)[0], &name)?;
+                let ips = service_ips(number, self.ipv6, &spec);
+                state.names.add_service(ips[0], &name)?;
                 state.services.insert(name.clone(), number);
             }
             let hash = hash(&spec);
@@ -352,7 +356,9 @@ impl World {
 
     fn cluster_ips(&self, state: &State, name: &str, workload: &Workload) -> Vec<IpAddr> {
         match state.services.get(name) {
-            Some(number) if !workload.spec.ports.is_empty() => network::cluster_ips(*number, self.ipv6),
+            Some(number) if !workload.spec.ports.is_empty() => {
+                service_ips(*number, self.ipv6, &workload.spec)
+            }
             Some(_) | None => Vec::new(),
         }
     }
@@ -446,15 +452,23 @@ fn pod_view(pod: &Pod) -> Option<PodView> {
     })
 }
 
+/// The addresses of a workload's service.
+fn service_ips(number: u16, ipv6: bool, spec: &Spec) -> Vec<IpAddr> {
+    let mut ips = network::cluster_ips(number, ipv6);
+    ips.retain(|ip| ip.is_ipv6() || !spec.ipv6_only);
+    ips
+}
+
 fn cluster_ip_rows(workloads: &[WorkloadView]) -> Vec<ClusterIp> {
     let mut rows = Vec::new();
     for workload in workloads {
-        for (family, ip) in workload.cluster_ips.iter().enumerate() {
-            let gets_traffic = |pod: &&PodView| {
-                pod.ready && !pod.terminating && pod.reachable.get(family).copied().unwrap_or(false)
-            };
+        for ip in &workload.cluster_ips {
+            let gets_traffic = |pod: &&PodView| pod.ready && !pod.terminating;
             let pods = workload.pods.iter().filter(gets_traffic);
-            let pod_ips: Vec<IpAddr> = pods.filter_map(|pod| pod.ips.get(family).copied()).collect();
+            let pod_ips: Vec<IpAddr> = pods
+                .filter_map(|pod| pod.in_family_of(*ip))
+                .filter_map(|(ip, reachable)| reachable.then_some(ip))
+                .collect();
             rows.extend(workload.ports.iter().map(|port| ClusterIp {
                 addr: SocketAddr::new(*ip, port.port),
                 endpoints: pod_ips.iter().map(|ip| SocketAddr::new(*ip, port.port)).collect(),

@@ -163,7 +163,7 @@ impl Request {
             return Ok(None);
         };
         let headers = &*parsed.headers;
-        let (hop, named) = hop(headers)?;
+        let (hop, mut named) = hop(headers)?;
         let mut hosts = headers.iter().filter(|h| h.name.eq_ignore_ascii_case("host"));
         let host = hosts.next();
         if hosts.next().is_some() || (host.is_none() && minor == 1) {
@@ -173,12 +173,17 @@ impl Request {
         let upgrade = connect
             || (minor == 1 && hop.upgrade && headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade")));
         let persistent = if minor == 0 { hop.keep_alive && !hop.close } else { !hop.close };
-        let mut forward = Vec::with_capacity(length + 24);
+        // An upgrade to h2c (RFC 7540 section 3.2) is the server's to accept, and needs the settings that go with it.
+        let is_settings = |name: &String| name == "http2-settings";
+        let settings = upgrade && !connect && named.iter().any(is_settings);
+        named.retain(|name| !(settings && is_settings(name)));
+        let mut forward = Vec::with_capacity(length + 48);
         for part in [method, " ", target, if minor == 0 { " HTTP/1.0\r\n" } else { " HTTP/1.1\r\n" }] {
             forward.extend_from_slice(part.as_bytes());
         }
         copy_headers(&mut forward, headers, Hop { upgrade, ..hop }, &named);
         forward.extend_from_slice(match (upgrade && !connect, hop.te, minor == 0 && persistent) {
+            (true, _, _) if settings => b"Connection: Upgrade, HTTP2-Settings\r\n\r\n",
             (true, _, _) => b"Connection: Upgrade\r\n\r\n",
             (_, true, _) => b"Connection: TE\r\n\r\n",
             (_, _, true) => b"Connection: keep-alive\r\n\r\n",

@@ -35,6 +35,22 @@ fn an_upgrade_is_asked_for_and_sent_on() {
 }
 
 #[test]
+fn what_an_upgrade_to_h2c_needs_goes_with_it() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, X-Hop\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX-Hop: 1\r\n\r\n";
+    assert_eq!(
+        forwarded(text),
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n"
+    );
+    let without =
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    assert_eq!(
+        forwarded(without),
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "without an upgrade it is for us alone"
+    );
+}
+
+#[test]
 fn a_client_of_http_1_0_keeps_its_version_and_its_wish_to_keep_the_connection() {
     let head = request("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").unwrap();
     assert!(head.persistent);

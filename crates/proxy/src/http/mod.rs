@@ -4,5 +4,6 @@
 pub mod head;
 pub mod answer;
 pub mod exchange;
+pub mod refuse;
 pub mod streams;
 pub mod tunnel;

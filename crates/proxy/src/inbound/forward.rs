@@ -11,10 +11,10 @@ use super::Inbound;
 use super::accept::Conn;
 use crate::failure::Failure;
 use crate::outbound::accept::server_name;
-use crate::record::{End, Recorder, Start};
+use crate::record::{Recorder, Start, of_connection};
 use crate::tcp::pump::relay;
 use crate::tcp::stream::{Io, Stream};
-use crate::telemetry::{EdgeKey, EdgeStats, Outcome, Reason, TlsFacts};
+use crate::telemetry::{EdgeKey, EdgeStats, Reason, TlsFacts};
 
 /// Connects to the application.
 ///
@@ -68,11 +68,7 @@ pub async fn between(inbound: &Inbound, mut client: Stream, mut server: Stream, 
     let start = Start { authority: &name, ..start(&ends) };
     let recorder = Recorder::start(&inbound.tap, edge, began, start);
     let (moved, result) = relay(&mut client, &mut server).await;
-    let (outcome, failure) = match &result {
-        Ok(()) => (Outcome::Success, None),
-        Err(_) => (Outcome::Failure, Some("reset")),
-    };
-    recorder.end(End { outcome, sent: moved.sent, received: moved.received, grpc_status: None, failure });
+    recorder.end(of_connection(moved, result.is_err()));
     if let Err(error) = result {
         tracing::debug!(source = %ends.source, destination = %ends.destination, %error, "a connection broke");
         client.abort();

@@ -14,11 +14,11 @@ use super::detect::{self, Detected};
 use super::discover::Target;
 use super::{Outbound, exchange, opaque, streams};
 use crate::failure::Failure;
-use crate::record::{End, Recorder, Start};
+use crate::record::{End, Recorder, Start, of_connection};
 use crate::tcp::dial;
-use crate::tcp::pump::relay;
+use crate::tcp::pump::{Moved, relay};
 use crate::tcp::stream::{Io, Stream};
-use crate::telemetry::{EdgeKey, Outcome, Reason};
+use crate::telemetry::{EdgeKey, Reason};
 
 /// A connection of the application's, with what was found out about it.
 pub struct Conn {
@@ -87,26 +87,20 @@ async fn passthrough(outbound: &Outbound, mut client: Stream, source: SocketAddr
     });
     let recorder =
         Recorder::start(&outbound.tap, edge, began, start(source, destination, Protocol::Opaque, ""));
-    let end =
-        |outcome, failure, (sent, received)| End { outcome, sent, received, grpc_status: None, failure };
     let socket = match outbound.dialer.dial(destination).await {
         Ok(socket) => socket,
         Err(error) => {
             tracing::debug!(%destination, %error, "connecting to a destination outside the mesh failed");
-            recorder.end(end(Outcome::Failure, Some("connect"), (0, 0)));
+            recorder.end(End { failure: Some("connect"), ..of_connection(Moved::default(), true) });
             return client.abort();
         }
     };
     let mut server = Stream::new(Io::Tcp(socket));
     let (moved, result) = relay(&mut client, &mut server).await;
-    let moved = (moved.sent, moved.received);
-    match result {
-        Ok(()) => recorder.end(end(Outcome::Success, None, moved)),
-        Err(_) => {
-            recorder.end(end(Outcome::Failure, Some("reset"), moved));
-            client.abort();
-            server.abort();
-        }
+    recorder.end(of_connection(moved, result.is_err()));
+    if result.is_err() {
+        client.abort();
+        server.abort();
     }
 }
 

@@ -10,10 +10,10 @@ use super::accept::{Conn, fail, server_name};
 use super::balance::{Picked, Service};
 use super::{ATTEMPTS_MAX, Outbound};
 use crate::failure::Failure;
-use crate::record::{End, Recorder, Start};
-use crate::tcp::pump::{PumpError, relay};
+use crate::record::{Recorder, Start, of_connection};
+use crate::tcp::pump::relay;
 use crate::tcp::stream::Stream;
-use crate::telemetry::{Outcome, Reason, TlsFacts};
+use crate::telemetry::{Reason, TlsFacts};
 
 /// A connection to an endpoint.
 pub struct Server {
@@ -83,13 +83,7 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
     };
     let recorder = Recorder::start(&conn.outbound.tap, edge, began, start);
     let (moved, result) = relay(&mut conn.client, &mut server.stream).await;
-    let (outcome, failure) = match &result {
-        Ok(()) => (Outcome::Success, None),
-        Err(PumpError::Read(_) | PumpError::Write(_) | PumpError::Framing(_)) => {
-            (Outcome::Failure, Some("reset"))
-        }
-    };
-    recorder.end(End { outcome, sent: moved.sent, received: moved.received, grpc_status: None, failure });
+    recorder.end(of_connection(moved, result.is_err()));
     if let Err(error) = result {
         tracing::debug!(source = %conn.source, endpoint = %endpoint.addr, %error, "a connection broke");
         conn.client.abort();

@@ -115,6 +115,7 @@ impl Tap {
 #[derive(Debug, Default)]
 pub struct Hub {
     active: AtomicUsize,
+    tapped: Arc<AtomicU64>,
     next: AtomicU64,
     // Guards the list for a copy of its pointers or a change; never held while waiting.
     taps: Mutex<Vec<Arc<Tap>>>,
@@ -140,10 +141,10 @@ impl Drop for Subscription {
 }
 
 impl Hub {
-    /// Without taps.
+    /// Without taps. Requests that are looked at are counted in `tapped`.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+    pub fn new(tapped: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self { tapped, ..Self::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Tap>>> {
@@ -184,6 +185,7 @@ impl Hub {
     /// A request or connection begins: gives a ticket if a tap wants to see it.
     #[must_use]
     pub fn start(&self, start: &StartFacts) -> Option<Ticket> {
+        self.tapped.fetch_add(1, Ordering::Relaxed);
         let taps = self.lock().clone();
         let (source, destination) = identities(start);
         let facts = Facts {

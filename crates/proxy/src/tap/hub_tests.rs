@@ -34,7 +34,7 @@ fn count(subscription: &mut Subscription) -> usize {
 
 #[test]
 fn a_tap_sees_start_response_and_end_of_what_matches() {
-    let hub = Hub::new();
+    let hub = Hub::new(Arc::default());
     assert!(!hub.active());
     let mut tap = hub.subscribe(Filter { path_prefix: "/a".into(), ..Filter::default() }, 0.0, 0.0).unwrap();
     exchange(&hub, "/a", 200);
@@ -46,7 +46,7 @@ fn a_tap_sees_start_response_and_end_of_what_matches() {
 
 #[test]
 fn a_tap_for_failures_sees_whole_requests_and_only_those_that_failed() {
-    let hub = Hub::new();
+    let hub = Hub::new(Arc::default());
     let mut tap =
         hub.subscribe(Filter { class: Some(Class::Failure), ..Filter::default() }, 0.0, 0.0).unwrap();
     exchange(&hub, "/a", 200);
@@ -57,7 +57,7 @@ fn a_tap_for_failures_sees_whole_requests_and_only_those_that_failed() {
 
 #[test]
 fn a_slow_tap_loses_events_and_they_are_counted() {
-    let hub = Hub::new();
+    let hub = Hub::new(Arc::default());
     let mut tap = hub.subscribe(Filter::default(), 0.0, 0.0).unwrap();
     for _ in 0..EVENTS_MAX {
         exchange(&hub, "/a", 200);
@@ -68,7 +68,7 @@ fn a_slow_tap_loses_events_and_they_are_counted() {
 
 #[test]
 fn a_tap_sees_no_more_requests_a_second_than_it_asked_for() {
-    let hub = Hub::new();
+    let hub = Hub::new(Arc::default());
     let mut tap = hub.subscribe(Filter::default(), 2.0, 0.0).unwrap();
     for _ in 0..100 {
         exchange(&hub, "/a", 200);
@@ -80,7 +80,7 @@ fn a_tap_sees_no_more_requests_a_second_than_it_asked_for() {
 
 #[test]
 fn a_request_that_is_cut_off_ends_all_the_same() {
-    let hub = Hub::new();
+    let hub = Hub::new(Arc::default());
     let mut tap = hub.subscribe(Filter::default(), 0.0, 0.0).unwrap();
     drop(hub.start(&facts("/a")));
     assert_eq!(count(&mut tap), 2);

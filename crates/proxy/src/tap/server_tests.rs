@@ -19,7 +19,8 @@ struct World {
 }
 
 async fn world() -> World {
-    let (authority, hub, telemetry, tasks) = (Authority::new(), Hub::new(), Telemetry::new(), Tasks::new());
+    let (authority, hub, telemetry, tasks) =
+        (Authority::new(), Hub::new(Arc::default()), Telemetry::new(), Tasks::new());
     let credentials = authority.credentials(WEB);
     let config = config("127.0.0.1:1".parse().unwrap(), Path::new("/none"), &[]);
     let inspect = Inspect::new(&config, &credentials, &telemetry, Arc::new(|| "[]".to_owned()));

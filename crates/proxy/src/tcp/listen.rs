@@ -1,5 +1,5 @@
-//! Listens on a port of the pod, for both address families, and hands out connections, never more at once than allowed: at
-//! the limit it stops accepting, and the kernel's queue is the back-pressure.
+//! Listens on a port of the pod, for both address families, and hands out connections, never more at once than allowed: beyond
+//! the limit some are handed out to be refused, and beyond those the kernel's queue is the back-pressure.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use conduit_process::tasks::Tasks;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that the kernel keeps for us while we are at our limit or busy.
@@ -52,37 +52,69 @@ fn listener(domain: Domain, addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts until `stop` fires; each connection is a task of `tasks`, at most `connections_max` at once.
-pub async fn serve<F>(
+/// How many connections there may be at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections that are served.
+    pub served_max: usize,
+    /// Connections beyond these that are being refused.
+    pub refused_max: usize,
+}
+
+/// Accepts until `stop` fires; each connection is a task of `tasks`: handled, or refused where as many as may be are served.
+pub async fn serve<F, R>(
     name: &'static str,
     listener: TcpListener,
-    connections_max: usize,
+    limits: Limits,
     stop: CancellationToken,
     tasks: Tasks,
     mut handle: impl FnMut(TcpStream, SocketAddr) -> F,
+    mut refuse: impl FnMut(TcpStream) -> R,
 ) where
     F: Future<Output = ()> + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let served = Arc::new(Semaphore::new(limits.served_max));
+    let refused = Arc::new(Semaphore::new(limits.refused_max));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let (mut place, mut serve) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Ok(place) = served.clone().acquire_owned() => (place, true),
+            Ok(place) = refused.clone().acquire_owned() => (place, false),
+            else => return,
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        match accepted {
-            Ok((socket, peer)) => {
-                _ = socket.set_nodelay(true);
-                let connection = handle(socket, peer);
-                tasks.spawn(name, async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(listener = name, %error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             }
+        };
+        _ = socket.set_nodelay(true);
+        // A place may have become free while there was nobody to take it.
+        if !serve && let Ok(free) = served.clone().try_acquire_owned() {
+            (place, serve) = (free, true);
+        }
+        if serve {
+            tasks.spawn(name, holding(place, handle(socket, peer)));
+        } else {
+            tasks.spawn("refused connection", holding(place, refuse(socket)));
         }
     }
 }
+
+/// Keeps a connection's place for as long as it lives.
+async fn holding(place: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(place);
+}
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;

@@ -165,6 +165,16 @@ pub struct Moved {
     pub sent: u64,
     /// From the server to the client.
     pub received: u64,
+    /// It was the client's side that broke, if one did.
+    pub client_broke: bool,
+}
+
+impl Moved {
+    /// Whether the client opened the connection and left it unused: a probe, or a proxy that found out meanwhile that it needs another.
+    #[must_use]
+    pub const fn unused(&self) -> bool {
+        self.client_broke && self.sent == 0 && self.received == 0
+    }
 }
 
 /// Moves bytes both ways until both directions have ended, each half-closed on its own.
@@ -174,11 +184,16 @@ pub struct Moved {
 pub async fn relay(client: &mut Stream, server: &mut Stream) -> (Moved, Result<(), PumpError>) {
     let mut up = Pump::connection();
     let mut down = Pump::connection();
+    let mut client_broke = false;
     let result = std::future::poll_fn(|cx| {
-        let up = up.poll(cx, client, &mut server.io)?;
-        let down = down.poll(cx, server, &mut client.io)?;
+        let up = up.poll(cx, client, &mut server.io);
+        client_broke = matches!(up, Poll::Ready(Err(PumpError::Read(_))));
+        let up = up?;
+        let down = down.poll(cx, server, &mut client.io);
+        client_broke = matches!(down, Poll::Ready(Err(PumpError::Write(_))));
+        let down = down?;
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await;
-    (Moved { sent: up.moved(), received: down.moved() }, result)
+    (Moved { sent: up.moved(), received: down.moved(), client_broke }, result)
 }

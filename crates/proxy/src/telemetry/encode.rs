@@ -125,6 +125,12 @@ pub const METRICS: &[Metric] = &[
         labels: "",
     },
     Metric {
+        name: "conduit_proxy_tapped",
+        kind: "counter",
+        help: "Requests and connections that were looked at for a tap; while nobody taps, none is",
+        labels: "",
+    },
+    Metric {
         name: "conduit_proxy_tap_events_dropped",
         kind: "counter",
         help: "Events that a tap lost because its client was slow",
@@ -198,6 +204,7 @@ impl Page {
                 ("conduit_proxy_discovery_updates", "", one(get(&t.discovery_updates))),
                 ("conduit_proxy_discovery_rejected", "", one(get(&t.discovery_rejected))),
                 ("conduit_proxy_certificate_rotations", "", one(get(&t.certificate_rotations))),
+                ("conduit_proxy_tapped", "", one(get(&t.tapped))),
                 ("conduit_proxy_tap_events_dropped", "", one(get(&t.tap_dropped))),
             ],
             gauges: vec![

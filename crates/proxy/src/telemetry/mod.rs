@@ -89,6 +89,8 @@ pub struct Telemetry {
     pub certificate_not_after: AtomicU64,
     /// Certificates installed.
     pub certificate_rotations: AtomicU64,
+    /// Requests and connections that were looked at for a tap; the hub counts them.
+    pub tapped: Arc<AtomicU64>,
     /// Events that taps lost because their client was slow.
     pub tap_dropped: AtomicU64,
 }
@@ -119,6 +121,7 @@ impl Telemetry {
             discovery_rejected: AtomicU64::default(),
             certificate_not_after: AtomicU64::default(),
             certificate_rotations: AtomicU64::default(),
+            tapped: Arc::default(),
             tap_dropped: AtomicU64::default(),
         })
     }

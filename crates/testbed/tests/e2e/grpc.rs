@@ -1,11 +1,11 @@
-//! gRPC through both proxies: unary, server streaming and bidirectional calls, balanced one by one. The servers are the demo's;
-//! the client, ghz, is somebody else's.
+//! gRPC through both proxies: calls of all four kinds, balanced one by one, with what belongs to them: metadata, trailers, cancellation,
+//! deadlines. Servers are the demo's and one by grpcio; the clients, ghz, grpcurl and grpcio, are somebody else's.
 
 use conduit_testbed::spec::{self, Spec};
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, idle};
+use crate::support::{SOON, grpc_call, grpc_server, idle};
 
 fn demo(role: &str, port: u16) -> Spec {
     let conduit = spec::executable("conduit").display().to_string();
@@ -87,4 +87,63 @@ fn a_call_by_grpcurl_gets_the_servers_status_and_message() {
     wait::until(SOON, || vote().stdout.contains("votes"));
     let failed = wait::for_some(SOON, || Some(vote()).filter(|output| output.code != 0));
     assert!(failed.stderr.contains("Code: Unknown"), "{failed:?}");
+}
+
+/// A world with the gRPC server by grpcio.
+fn bytes() -> World {
+    let world = World::start();
+    world.run(grpc_server("bytes"));
+    world.run(idle("client"));
+    world
+}
+
+#[test]
+fn streams_of_the_client_and_of_both_sides_are_whole_and_nothing_waits_for_more() {
+    let world = bytes();
+    let collected = grpc_call(&world, "client", "bytes", "collect");
+    let all: String = (0..50).map(|n| format!("{n},")).collect();
+    assert_eq!((&collected["answer"], &collected["late"]["x-late"]), (&all.into(), &"50".into()));
+    let chat = grpc_call(&world, "client", "bytes", "chat");
+    assert_eq!(chat["answer"], serde_json::json!(["ONE", "TWO", "THREE"]));
+    assert_eq!(chat["late"]["x-late"], "bye");
+    let edge = wait::for_some(SOON, || world.edges().into_iter().find(|edge| edge.secured));
+    assert_eq!(edge.protocol(), conduit_api::common::v1::Protocol::Grpc);
+    assert_eq!(edge.destination_identity, "spiffe://cluster.local/ns/default/sa/bytes");
+}
+
+#[test]
+fn metadata_and_the_servers_own_trailers_arrive_with_successes_and_with_errors() {
+    let world = bytes();
+    let echo = grpc_call(&world, "client", "bytes", "Echo");
+    assert_eq!((&echo["code"], &echo["answer"]), (&"OK".into(), &"hello".into()), "{echo}");
+    assert_eq!(echo["early"]["x-early"], "bird", "headers go there and back: {echo}");
+    assert_eq!(
+        echo["late"],
+        serde_json::json!({"x-late": "5", "x-late-bin": "0001020304050607"}),
+        "trailers, text and bytes"
+    );
+    let refused = grpc_call(&world, "client", "bytes", "Refuse");
+    assert_eq!(refused["code"], "FAILED_PRECONDITION", "{refused}");
+    assert_eq!(refused["details"], "not now: 100 % größer");
+    assert_eq!(refused["late"]["x-late"], "refused");
+}
+
+#[test]
+fn a_call_that_its_client_cancels_is_cancelled_at_the_server() {
+    let world = bytes();
+    let cancelled = grpc_call(&world, "client", "bytes", "cancel");
+    assert_eq!(cancelled["heard"], serde_json::json!(["0", "1", "2"]));
+    assert_eq!(cancelled["before"], "0", "it had not ended by itself");
+    assert_eq!(cancelled["code"], "CANCELLED");
+    assert_eq!(cancelled["seen"], true, "{cancelled}");
+}
+
+#[test]
+fn a_deadline_reaches_the_server_and_ends_the_call_on_both_sides() {
+    let world = bytes();
+    let seen = grpc_call(&world, "client", "bytes", "deadline");
+    let near = seen["near"].as_f64().unwrap();
+    assert!(near > 2.0 && near <= 7.0, "of a deadline of 7 s the server saw {near} s");
+    assert_eq!(seen["none"], "none", "no deadline is made up");
+    assert_eq!((&seen["late"], &seen["seen"]), (&"DEADLINE_EXCEEDED".into(), &true.into()), "{seen}");
 }

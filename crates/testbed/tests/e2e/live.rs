@@ -6,17 +6,7 @@ use conduit_testbed::spec;
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, curl, idle, lines, raw_server};
-
-fn conduit(world: &World, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(spec::executable("conduit"))
-        .env("CONDUIT_LOCAL_DIR", world.dir().path())
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
+use crate::support::{SOON, conduit, curl, idle, lines, raw_server};
 
 #[test]
 fn stat_edges_check_and_diagnostics_show_what_happened() {

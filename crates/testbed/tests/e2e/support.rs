@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conduit_testbed::spec::Spec;
+use conduit_testbed::spec::{self, Spec};
 use conduit_testbed::world::{Output, World};
+use serde_json::Value;
 
 /// Long enough for anything that is to come soon on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -25,6 +27,41 @@ pub(crate) fn script(name: &str) -> String {
 /// The raw server on port 8080, declared as `protocol`.
 pub(crate) fn raw_server(name: &str, protocol: &str) -> Spec {
     Spec::new(name, ["python3", &script("raw_server.py"), "8080"]).port(8080, protocol)
+}
+
+/// The command that runs one of these scripts with Debian's Python, which has the libraries that they import.
+pub(crate) fn python(name: &str, arguments: &[&str]) -> Vec<String> {
+    let words = ["/usr/bin/python3".to_owned(), script(name)];
+    words.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
+}
+
+/// The gRPC server by grpcio on port 8080.
+pub(crate) fn grpc_server(name: &str) -> Spec {
+    Spec::new(name, python("grpc_server.py", &["8080"])).port(8080, "grpc")
+}
+
+/// What came of a call, or several, of the gRPC client's to `name:8080`.
+pub(crate) fn grpc_call(world: &World, from: &str, name: &str, call: &str) -> Value {
+    let output = world.exec(from, &python("grpc_client.py", &[&format!("{name}:8080"), call]));
+    serde_json::from_str(output.text()).unwrap()
+}
+
+/// The value of the metric that begins so, of the proxy of a pod.
+pub(crate) fn metric(world: &World, pod: &str, begins: &str) -> f64 {
+    let text = world.exec(pod, &["curl", "-s", "http://127.0.0.1:4191/metrics"]).stdout;
+    let line = text.lines().find_map(|line| line.strip_prefix(begins)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {begins} in {text}")).parse().unwrap()
+}
+
+/// Runs the command line against a world; gives its exit code, standard output and standard error.
+pub(crate) fn conduit(world: &World, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(spec::executable("conduit"))
+        .env("CONDUIT_LOCAL_DIR", world.dir().path())
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
 /// Sends parts to `name:8080` from pod `from`; gives what came back.
