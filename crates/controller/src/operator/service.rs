@@ -22,8 +22,8 @@ use super::{rows, tap};
 use crate::identity::authority::Authority;
 use crate::identity::service::unix_s;
 use crate::metrics::series::Aggregate;
-use crate::model::{name_of, workload_of};
-use crate::source::files::Problem;
+use crate::model::name_of;
+use crate::source::Problem;
 use crate::store::Store;
 
 /// A proxy counts as connected when it was heard of within this: its reports come every second.
@@ -133,7 +133,7 @@ impl Operator for Service {
         let mut proxies = self.store.read(|model| {
             let meant = tap::resolve(model, &resource);
             let row = |proxy: proxies::Proxy| {
-                let workload = model.pod(&proxy.pod).map(workload_of).unwrap_or_default();
+                let workload = model.pod(&proxy.pod).map(|pod| model.workload_of(pod)).unwrap_or_default();
                 let state = heard.get(&proxy.pod);
                 let stats = state.map(|state| state.stats.clone()).unwrap_or_default();
                 let ago = state.map(|state| state.heard.elapsed());
