@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
-use kube::runtime::utils::Backoff;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::lean::{Lean, Watched};
 use super::objects::{EndpointSlice, Job, Key, Kind, Node, Object, Pod, ReplicaSet, Service};
@@ -28,7 +28,7 @@ const BATCH_MAX: usize = 512;
 /// The first pause after an error.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// The longest pause between attempts: short, because new pods wait for what is missed meanwhile, and a list costs little.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Objects that cannot be understood and are told of; more than these are only counted.
 const PROBLEMS_MAX: usize = 1_000;
 
@@ -88,40 +88,89 @@ enum Said {
     Failed(Kind, watcher::Error),
 }
 
-/// Pauses that double, each varied by half so that replicas do not come back all at once; from the start again after a success.
-struct Pauses(Duration);
+/// Pauses that double, each varied by half so that replicas do not come back all at once. They begin anew after a time without
+/// an error.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    failed: Option<Instant>,
+}
 
-impl Iterator for Pauses {
-    type Item = Duration;
+/// After so long without an error, a watch is taken for well.
+const WELL_AFTER: Duration = Duration::from_secs(30);
 
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0.mul_f64(0.5 + fastrand::f64());
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-        Some(pause)
+impl Pauses {
+    const fn new() -> Self {
+        Self { next: PAUSE_MIN, failed: None }
+    }
+
+    /// How long to wait after an error that came now.
+    fn after_error(&mut self, now: Instant) -> Duration {
+        if self.failed.is_some_and(|last| now.duration_since(last) > WELL_AFTER) {
+            self.next = PAUSE_MIN;
+        }
+        self.failed = Some(now);
+        let pause = self.next.mul_f64(0.5 + fastrand::f64());
+        self.next = (self.next * 2).min(PAUSE_MAX);
+        pause
     }
 }
 
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = PAUSE_MIN;
-    }
-}
+type Events<T> = BoxStream<'static, Result<watcher::Event<Lean<T>>, watcher::Error>>;
 
 /// Watches one kind for ever.
 fn watch<T: Watched>(client: &Client, silence: Duration) -> BoxStream<'static, Said> {
-    let config = watcher::Config::default()
-        .page_size(PAGE_OBJECTS)
-        .timeout(u32::try_from(silence.as_secs()).unwrap_or(u32::MAX));
-    let watch = watcher(Api::<Lean<T>>::all(client.clone()), config).backoff(Pauses(PAUSE_MIN));
-    let said = watch.map(|event| match event {
+    let client = client.clone();
+    let begin = move || -> Events<T> {
+        let config = watcher::Config::default()
+            .page_size(PAGE_OBJECTS)
+            .timeout(u32::try_from(silence.as_secs()).unwrap_or(u32::MAX));
+        watcher(Api::<Lean<T>>::all(client.clone()), config).boxed()
+    };
+    endless(begin).map(said).boxed()
+}
+
+/// Begins again what cannot go on, with pauses.
+fn endless<T: Watched>(
+    begin: impl Fn() -> Events<T> + Send + 'static,
+) -> impl Stream<Item = Result<watcher::Event<Lean<T>>, watcher::Error>> + Send {
+    let state = (begin(), Pauses::new(), None);
+    futures_util::stream::unfold((state, begin), |((mut events, mut pauses, pause), begin)| async move {
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        let event = events.next().await?;
+        let mut pause = None;
+        if let Err(error) = &event {
+            pause = Some(pauses.after_error(Instant::now()));
+            if is_lost(error) {
+                events = begin();
+            }
+        }
+        Some((event, ((events, pauses, pause), begin)))
+    })
+}
+
+/// Whether the watch cannot be resumed where it was: what came was no event. An error of the API server in answer to the watch
+/// itself comes this way, line by line.
+fn is_lost(error: &watcher::Error) -> bool {
+    let lost = |error: &kube::Error| matches!(error, kube::Error::SerdeError(_) | kube::Error::Api(_));
+    match error {
+        watcher::Error::WatchFailed(error) => lost(error),
+        watcher::Error::NoResourceVersion => true,
+        _ => false,
+    }
+}
+
+fn said<T: Watched>(event: Result<watcher::Event<Lean<T>>, watcher::Error>) -> Said {
+    match event {
         Ok(watcher::Event::Init) => Said::Begin(T::KIND),
         Ok(watcher::Event::InitApply(lean)) => Said::Listed(lean.key(), lean.object),
         Ok(watcher::Event::InitDone) => Said::End(T::KIND),
         Ok(watcher::Event::Apply(lean)) => Said::Now(lean.key(), lean.object),
         Ok(watcher::Event::Delete(lean)) => Said::Gone(lean.key()),
         Err(error) => Said::Failed(T::KIND, error),
-    });
-    said.boxed()
+    }
 }
 
 /// What a list has said so far.

@@ -98,3 +98,31 @@ async fn a_failed_watch_changes_nothing_and_is_counted() {
     assert_eq!(pods.errors.load(Ordering::Relaxed), 1);
     assert_eq!(pods.lists.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_watch_is_begun_anew_with_pauses_and_what_broke_off_is_resumed() {
+    let begun = Arc::new(AtomicU64::new(0));
+    let (count, began) = (begun.clone(), Instant::now());
+    let begin = move || -> Events<Pod> {
+        count.fetch_add(1, Ordering::Relaxed);
+        // A Status that is spread over several lines, as an answer to the watch.
+        let line = || kube::Error::SerdeError(serde_json::from_str::<u8>("{").unwrap_err());
+        let broken = watcher::Error::WatchFailed(kube::Error::LinesCodecMaxLineLengthExceeded);
+        let events = vec![
+            Ok(watcher::Event::Init),
+            Err(broken),
+            Ok(watcher::Event::InitDone),
+            Err(watcher::Error::WatchFailed(line())),
+            Err(watcher::Error::WatchFailed(line())),
+        ];
+        futures_util::stream::iter(events).boxed()
+    };
+    let seen: Vec<_> = endless(begin).map(|event| event.is_ok()).take(8).collect().await;
+    assert_eq!(seen, [true, false, true, false, true, false, true, false]);
+    assert_eq!(begun.load(Ordering::Relaxed), 3, "begun anew at the first line, not at each");
+    assert!(began.elapsed() >= PAUSE_MIN / 2 * 3, "{:?}", began.elapsed());
+    let mut pauses = Pauses::new();
+    let longest = (0..20).map(|_| pauses.after_error(began)).max().unwrap();
+    assert!(longest <= PAUSE_MAX.mul_f64(1.5));
+    assert!(pauses.after_error(began + WELL_AFTER * 2) <= PAUSE_MIN.mul_f64(1.5), "it was well meanwhile");
+}

@@ -9,6 +9,7 @@ mod http1;
 mod grpc;
 mod tcp;
 mod security;
+mod rotation;
 mod outage;
 mod churn;
 mod drain;
