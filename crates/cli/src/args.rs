@@ -63,6 +63,7 @@ pub(crate) enum Verb {
     Top(Top),
     Tap(Box<Tap>),
     Check(Check),
+    Identity(Identity),
     Version(Version),
     Diagnostics(Diagnostics),
     Local(Local),
@@ -256,6 +257,50 @@ pub(crate) struct Check {
     pub proxy: bool,
     #[command(flatten)]
     pub output: OutputArg,
+}
+
+/// Trust anchors and issuer: what is in force, and its rotation
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conduit identity show                     trust anchors, issuer, and how far a rotation has come
+  conduit identity rotate issuer            a new issuer below the same trust anchor, at once
+  conduit identity rotate anchor            a new trust anchor, with overlap; goes on by itself, see `show`
+  conduit identity rotate anchor --wait     the same, and wait until the old one is gone")]
+pub(crate) struct Identity {
+    #[command(subcommand)]
+    pub what: IdentityVerb,
+}
+
+/// What is done with the mesh's identity.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityVerb {
+    /// What is in force
+    Show {
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Begin a rotation: no request fails, and nothing needs a restart
+    Rotate {
+        /// What to rotate
+        #[arg(value_enum)]
+        what: Rotated,
+        /// Wait until the rotation has ended, at most so long
+        #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
+            default_missing_value = "96h", value_parser = parse_duration)]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+}
+
+/// What can be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rotated {
+    /// The issuer
+    Issuer,
+    /// The trust anchor, and the issuer with it
+    Anchor,
 }
 
 /// The versions of this command and of the controller

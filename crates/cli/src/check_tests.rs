@@ -20,7 +20,11 @@ fn healthy() -> Facts {
     let info = InfoResponse {
         version: "0.1.0".into(),
         uptime_s: 125,
-        trust_anchors: vec![TrustAnchor { sha256: "ab".into(), not_after_unix_s: NOW_S + 3650 * DAY_S }],
+        trust_anchors: vec![TrustAnchor {
+            sha256: "ab".into(),
+            not_after_unix_s: NOW_S + 3650 * DAY_S,
+            not_before_unix_s: 0,
+        }],
         issuer_not_after_unix_s: NOW_S + 365 * DAY_S,
         source: "files: /m".into(),
         services: 3,

@@ -9,6 +9,7 @@ mod edges;
 mod top;
 mod tap;
 mod check;
+mod identity;
 mod version;
 mod diagnostics;
 mod local;
@@ -54,6 +55,7 @@ fn run(args: Conduit) -> Result<(), Failure> {
         Verb::Top(top) => block_on(top::run(top, connection)),
         Verb::Tap(tap) => block_on(tap::run(*tap, connection)),
         Verb::Check(check) => block_on(check::run(check, connection)),
+        Verb::Identity(identity) => block_on(identity::run(identity, connection)),
         Verb::Version(version) => block_on(version::run(version, connection)),
         Verb::Diagnostics(diagnostics) => block_on(diagnostics::run(diagnostics, connection)),
         Verb::Local(local) => local::run(local.verb, connection),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use conduit_logic::ports;
 use conduit_logic::words::Identity;
 
@@ -25,6 +25,27 @@ pub enum Command {
     Run(RunArguments),
 }
 
+/// Where pods and services are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Source {
+    /// A directory of manifests.
+    #[default]
+    Files,
+    /// The API server.
+    Kubernetes,
+}
+
+/// What the source `files` needs.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Manifests.
+    pub manifests: PathBuf,
+    /// Trust anchor and issuer.
+    pub identity_dir: PathBuf,
+    /// Keys of tokens.
+    pub token_keys: PathBuf,
+}
+
 /// The whole command line, for the generated documentation.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -34,15 +55,31 @@ pub fn command() -> clap::Command {
 /// Arguments of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArguments {
-    /// Directory of Kubernetes manifests in YAML, watched for changes
+    /// Where pods and services are read from: `files`, or the API server of a cluster, which then also reviews tokens, keeps trust
+    /// anchor and issuer, and elects the replica that writes
+    #[arg(long, env = "CONDUIT_CONTROLLER_SOURCE", value_enum, default_value_t)]
+    pub source: Source,
+    /// Directory of Kubernetes manifests in YAML, watched for changes (source `files`)
     #[arg(long, env = "CONDUIT_CONTROLLER_MANIFESTS")]
-    pub manifests: PathBuf,
-    /// Directory of trust anchor and issuer; made there on the first start
+    pub manifests: Option<PathBuf>,
+    /// Directory of trust anchor and issuer; made there on the first start (source `files`)
     #[arg(long, env = "CONDUIT_CONTROLLER_IDENTITY_DIR")]
-    pub identity_dir: PathBuf,
-    /// File with the JWK set of whoever signs service account tokens; read again at each review
+    pub identity_dir: Option<PathBuf>,
+    /// File with the JWK set of whoever signs service account tokens; read again at each review (source `files`)
     #[arg(long, env = "CONDUIT_CONTROLLER_TOKEN_KEYS")]
-    pub token_keys: PathBuf,
+    pub token_keys: Option<PathBuf>,
+    /// The controller's own namespace: its Secret, its Lease, its identity
+    #[arg(long, env = "CONDUIT_CONTROLLER_NAMESPACE", default_value = ports::CONTROLLER_NAMESPACE)]
+    pub namespace: String,
+    /// This replica's name among all replicas: its pod's (source `kubernetes`) [default: made up]
+    #[arg(long, env = "CONDUIT_CONTROLLER_POD_NAME")]
+    pub pod_name: Option<String>,
+    /// A watch of the API server that is silent for so long is opened anew (source `kubernetes`)
+    #[arg(long, env = "CONDUIT_CONTROLLER_WATCH_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub watch_timeout: Duration,
+    /// A review of a token by the API server that takes longer is given up; the proxy asks again (source `kubernetes`)
+    #[arg(long, env = "CONDUIT_CONTROLLER_TOKEN_REVIEW_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub token_review_timeout: Duration,
     /// Where proxies are served
     #[arg(long, env = "CONDUIT_CONTROLLER_GRPC_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::CONTROLLER_GRPC)))]
     pub grpc_addr: SocketAddr,
@@ -73,13 +110,20 @@ impl RunArguments {
     /// One error that lists everything that is wrong.
     pub fn check(&self) -> Result<Identity> {
         let mut wrong = Vec::new();
-        let identity =
-            Identity::new(&self.trust_domain, ports::CONTROLLER_NAMESPACE, ports::CONTROLLER_SERVICE_ACCOUNT);
+        let identity = Identity::new(&self.trust_domain, &self.namespace, ports::CONTROLLER_SERVICE_ACCOUNT);
         if let Err(error) = &identity {
             wrong.push(error.to_string());
         }
-        if !self.manifests.is_dir() {
-            wrong.push(format!("manifests: {} is not a directory", self.manifests.display()));
+        if self.source == Source::Files {
+            if let Err(error) = self.files() {
+                wrong.push(error.to_string());
+            }
+            if let Some(manifests) = self.manifests.as_ref().filter(|path| !path.is_dir()) {
+                wrong.push(format!("manifests: {} is not a directory", manifests.display()));
+            }
+        }
+        if self.watch_timeout < WATCH_TIMEOUT_MIN {
+            wrong.push("watch-timeout must be at least 5s: a quiet cluster is not a silent one".to_owned());
         }
         if self.certificate_lifetime < Duration::from_secs(2) {
             wrong.push(
@@ -90,6 +134,26 @@ impl RunArguments {
         match identity {
             Ok(identity) if wrong.is_empty() => Ok(identity),
             _ => bail!("the configuration cannot be used:\n  {}", wrong.join("\n  ")),
+        }
+    }
+}
+
+/// Shorter, and watches would be opened all the time.
+const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+impl RunArguments {
+    /// What the source `files` needs.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub fn files(&self) -> Result<Files> {
+        match (&self.manifests, &self.identity_dir, &self.token_keys) {
+            (Some(manifests), Some(identity_dir), Some(token_keys)) => Ok(Files {
+                manifests: manifests.clone(),
+                identity_dir: identity_dir.clone(),
+                token_keys: token_keys.clone(),
+            }),
+            _ => bail!("the source `files` needs --manifests, --identity-dir and --token-keys"),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod start;
+pub mod surroundings;
+pub mod kubernetes;
 pub mod source;
 pub mod model;
 pub mod view;

@@ -6,7 +6,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -24,22 +24,22 @@ use conduit_tls::{Certificate, ClientAuth, Credentials};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
 
 use crate::config::RunArguments;
 use crate::identity::authority::Authority;
-use crate::identity::tokens::Reviewer;
+use crate::identity::rotation::Keeper;
+use crate::identity::service::Reviewer;
 use crate::metrics::series::Aggregate;
 use crate::serve::{discovery, listener};
-use crate::source::files;
+use crate::source::kubernetes::Watches;
 use crate::store::Store;
+use crate::surroundings::Surroundings;
 use crate::{identity, metrics, operator, page};
 
-/// Batches of changes on their way from the source to the model.
-const BATCHES_MAX: usize = 8;
 /// Connections that have shaken hands and are not yet served.
 const ACCEPTED_MAX: usize = 64;
 /// Calls at once on one proxy's connection.
@@ -61,18 +61,36 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let readiness = Readiness::new();
     let store = Store::new(&config.trust_domain);
     let aggregate = Arc::new(Aggregate::new(Instant::now()));
-    let authority =
-        Arc::new(Authority::open(&config.identity_dir, &config.trust_domain, config.certificate_lifetime)?);
-    let credentials = Credentials::new(authority.anchors().to_vec())?;
-    let streams = Arc::new(AtomicUsize::new(0));
-
-    keep_certificate(&authority, &credentials, own, readiness.gate("identity"), &tasks);
-    follow_manifests(&config, &store, readiness.gate("manifests"), &tasks);
-    let parts = Parts { config: &config, store, aggregate, authority, credentials, streams, tasks: &tasks };
+    let (identity, model) = (readiness.gate("identity"), readiness.gate("model"));
     let listening = readiness.gate("listening");
+    let surroundings = Surroundings::find(&config, &store, model, &tasks).await?;
+    let authority = Arc::new(Authority::new(&surroundings.material, config.certificate_lifetime)?);
+    let credentials = Credentials::new(authority.anchors().to_vec())?;
+    let keeper = Arc::new(Keeper {
+        vault: surroundings.vault,
+        authority: authority.clone(),
+        store: store.clone(),
+        credentials: credentials.clone(),
+        trust_domain: config.trust_domain.clone(),
+        leads: surroundings.leads,
+        changed: Notify::new(),
+        installed: watch::channel(0).0,
+    });
+    keep_certificate(&keeper, own, identity, &tasks);
+    tasks.spawn_until_stopped("rotation", Box::pin(keeper.clone().run()));
+    let parts = Parts {
+        config: &config,
+        store,
+        aggregate,
+        keeper,
+        watches: surroundings.watches,
+        source: surroundings.source,
+        streams: Arc::new(AtomicUsize::new(0)),
+        tasks: &tasks,
+    };
     parts.serve_admin(readiness.clone(), logs)?;
     parts.serve_operator()?;
-    parts.serve_proxies().await?;
+    parts.serve_proxies(surroundings.reviewer).await?;
     listening.open();
 
     let signal = signal::terminated().await;
@@ -91,16 +109,24 @@ struct Parts<'a> {
     config: &'a RunArguments,
     store: Arc<Store>,
     aggregate: Arc<Aggregate>,
-    authority: Arc<Authority>,
-    credentials: Credentials,
+    keeper: Arc<Keeper>,
+    watches: Arc<Watches>,
+    source: String,
     streams: Arc<AtomicUsize>,
     tasks: &'a Tasks,
 }
 
 impl Parts<'_> {
     fn serve_admin(&self, readiness: Readiness, logs: LogLevel) -> Result<()> {
-        let (store, aggregate, streams) = (self.store.clone(), self.aggregate.clone(), self.streams.clone());
-        let metrics = Arc::new(move || page::encode(&store, &aggregate, streams.load(Ordering::Relaxed)));
+        let page = page::Page {
+            store: self.store.clone(),
+            aggregate: self.aggregate.clone(),
+            streams: self.streams.clone(),
+            watches: self.watches.clone(),
+            authority: self.keeper.authority.clone(),
+            leads: self.keeper.leads.clone(),
+        };
+        let metrics = Arc::new(move || page.encode());
         let addr = self.config.admin_addr;
         let listener =
             std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
@@ -113,12 +139,12 @@ impl Parts<'_> {
         let service = operator::service::Service {
             store: self.store.clone(),
             aggregate: self.aggregate.clone(),
-            authority: self.authority.clone(),
-            credentials: self.credentials.clone(),
+            keeper: self.keeper.clone(),
+            credentials: self.keeper.credentials.clone(),
             tasks: self.tasks.clone(),
             streams: self.streams.clone(),
             trust_domain: self.config.trust_domain.clone(),
-            source: format!("files: {}", self.config.manifests.display()),
+            source: self.source.clone(),
             started: Instant::now(),
         };
         let token = self.tasks.token().clone();
@@ -133,24 +159,24 @@ impl Parts<'_> {
         Ok(())
     }
 
-    async fn serve_proxies(&self) -> Result<()> {
+    async fn serve_proxies(&self, reviewer: Reviewer) -> Result<()> {
         let addr = self.config.grpc_addr;
         let listener =
             TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for proxies"))?;
-        let acceptor = TlsAcceptor::from(self.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
+        let acceptor =
+            TlsAcceptor::from(self.keeper.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
         let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
         let accept = listener::accept(listener, acceptor, accepted, self.tasks.clone());
         self.tasks.spawn_until_stopped("proxies", accept);
-        let reviewer =
-            Reviewer { keys: self.config.token_keys.clone(), trust_domain: self.config.trust_domain.clone() };
         let (store, tasks, open) = (self.store.clone(), self.tasks.clone(), self.streams.clone());
         let server = Server::builder()
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .add_service(IdentityServer::new(identity::service::Service {
-                authority: self.authority.clone(),
+                authority: self.keeper.authority.clone(),
                 reviewer,
+                tasks: self.tasks.clone(),
             }))
             .add_service(DiscoveryServer::new(discovery::Service { store: store.clone(), tasks, open }))
             .add_service(MetricsServer::new(metrics::service::Service {
@@ -197,15 +223,10 @@ fn bind_socket(path: &Path) -> Result<UnixListener> {
     bound.with_context(context)
 }
 
-/// Signs our own certificate, and again in time.
-fn keep_certificate(
-    authority: &Arc<Authority>,
-    credentials: &Credentials,
-    own: Identity,
-    gate: Gate,
-    tasks: &Tasks,
-) {
-    let (authority, credentials) = (authority.clone(), credentials.clone());
+/// Signs our own certificate, and again in time, and whenever another issuer or other anchors were put in force.
+fn keep_certificate(keeper: &Arc<Keeper>, own: Identity, gate: Gate, tasks: &Tasks) {
+    let (authority, credentials) = (keeper.authority.clone(), keeper.credentials.clone());
+    let mut installed = keeper.installed.subscribe();
     let install = move || -> Result<Duration> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = SystemTime::now();
@@ -231,25 +252,7 @@ fn keep_certificate(
                     Duration::from_secs(1)
                 }
             };
-            tokio::time::sleep(wait).await;
-        }
-    });
-}
-
-/// Reads the manifests and follows their changes.
-fn follow_manifests(config: &RunArguments, store: &Arc<Store>, gate: Gate, tasks: &Tasks) {
-    let (changes, mut batches) = mpsc::channel(BATCHES_MAX);
-    let path = config.manifests.clone();
-    tasks.spawn_until_stopped("manifests", async move {
-        if let Err(error) = files::follow(path, changes).await {
-            tracing::error!(%error, "the manifests can no longer be watched");
-        }
-    });
-    let store = store.clone();
-    tasks.spawn_until_stopped("model", async move {
-        while let Some((events, problems)) = batches.recv().await {
-            store.apply(events, problems);
-            gate.open();
+            _ = tokio::time::timeout(wait, installed.changed()).await;
         }
     });
 }

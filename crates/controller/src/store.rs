@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use conduit_logic::words::{Destination, InboundPod};
+use conduit_logic::words::InboundPod;
 use tokio::sync::watch;
 
 use crate::model::{Model, Name};
-use crate::source::Event;
-use crate::source::files::Problem;
-use crate::view;
+use crate::source::{Event, Problem};
+use crate::view::{self, Outbound};
 
 /// What can be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,7 +25,7 @@ pub enum Subject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
     /// Of an address.
-    Outbound(Option<Arc<Destination>>),
+    Outbound(Option<Arc<Outbound>>),
     /// Of a pod.
     Inbound(Option<Arc<InboundPod>>),
 }

@@ -1,63 +1,175 @@
 //! What one proxy sees of the model: where an address leads, and what its own pod is. Pure functions of the model; equal
 //! models give equal views, whatever order their objects came in.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use conduit_logic::words::{self, Declared, Destination, Endpoint, InboundPod};
 
-use crate::model::{Model, Name, declared, name_of, opaque_ports, pod_of, target_pod, workload_of};
+use crate::model::{Model, Name, declared, name_of, opaque_ports, pod_of, target_pod};
 use crate::source::objects::{
-    EndpointSlice, Pod, PortName, Service, ServicePort, SliceEndpoint, SlicePort, is_tcp,
+    Conditions, EndpointSlice, Named, Pod, PortName, Service, ServicePort, SliceEndpoint, SlicePort, is_tcp,
 };
+
+/// Where an address leads, for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// Where it leads, seen from anywhere.
+    pub destination: Destination,
+    /// Whether only endpoints on the caller's own node count.
+    local: bool,
+    /// Where the endpoints are and for whom they are meant, in their order; empty where that makes no difference.
+    places: Vec<Place>,
+}
+
+/// Where an endpoint is, and for whom it is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Place {
+    node: String,
+    for_zones: Vec<String>,
+    for_nodes: Vec<String>,
+}
+
+/// From where somebody looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vantage {
+    /// The node; empty where it is not known.
+    pub node: String,
+    /// Its zone; empty where it is not known.
+    pub zone: String,
+}
+
+impl Vantage {
+    /// Of a pod.
+    #[must_use]
+    pub fn of(model: &Model, pod: &Name) -> Self {
+        let node = model.pod(pod).map(|pod| pod.spec.node_name.clone()).unwrap_or_default();
+        Self { zone: model.zone_of(&node).to_owned(), node }
+    }
+}
+
+impl Outbound {
+    fn anywhere(destination: Destination) -> Self {
+        Self { destination, local: false, places: Vec::new() }
+    }
+
+    /// Where it leads from here. A hint is followed where every endpoint has one and some are for the caller, as kube-proxy
+    /// does it: else some endpoints would get nothing, or some callers.
+    #[must_use]
+    pub fn from(&self, vantage: &Vantage) -> Cow<'_, Destination> {
+        let keep = |wanted: &dyn Fn(&Place) -> bool| {
+            let both = self.destination.endpoints.iter().zip(&self.places);
+            let endpoints =
+                both.filter(|(_, place)| wanted(place)).map(|(endpoint, _)| endpoint.clone()).collect();
+            Cow::Owned(Destination { endpoints, ..self.destination.clone() })
+        };
+        if self.local {
+            return keep(&|place| !vantage.node.is_empty() && place.node == vantage.node);
+        }
+        type Hints = fn(&Place) -> &Vec<String>;
+        let hints: [(Hints, &String); 2] =
+            [(|place| &place.for_nodes, &vantage.node), (|place| &place.for_zones, &vantage.zone)];
+        for (hints, here) in hints {
+            let all = !self.places.is_empty() && self.places.iter().all(|place| !hints(place).is_empty());
+            let meant = |place: &Place| hints(place).contains(here);
+            if all && !here.is_empty() && self.places.iter().any(meant) {
+                return keep(&meant);
+            }
+        }
+        Cow::Borrowed(&self.destination)
+    }
+}
 
 /// Where the address leads; `None` when to nothing of the mesh's.
 #[must_use]
-pub fn outbound(model: &Model, addr: SocketAddr) -> Option<Destination> {
+pub fn outbound(model: &Model, addr: SocketAddr) -> Option<Outbound> {
     if let Some(service) = model.service_at(addr.ip()) {
-        let mut tcp = service.spec.ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
-        let port = tcp.find(|port| port.port == addr.port())?;
+        let port = tcp_ports(service).find(|port| port.port == addr.port())?;
         return Some(of_service(model, service, port, addr.is_ipv4()));
     }
-    let pod = model.pod_at(addr.ip())?;
+    let Some(pod) = model.pod_at(addr.ip()) else {
+        let service = model.service_at_node(addr)?;
+        let port = tcp_ports(service).find(|port| port.node_port == addr.port())?;
+        // What a node forwards goes anywhere, whatever the policy for callers inside says.
+        let seen = of_service(model, service, port, addr.is_ipv4());
+        return Some(Outbound { local: false, ..seen });
+    };
     let endpoint = Endpoint {
         addr,
         identity: model.identity(pod),
-        workload: workload_of(pod),
+        workload: model.workload_of(pod),
         pod: pod_of(pod),
-        zone: String::new(),
+        zone: model.zone_of(&pod.spec.node_name).to_owned(),
         weight: 1,
     };
-    Some(Destination {
-        service: None,
+    Some(Outbound::anywhere(Destination {
+        service: headless_service(model, pod, addr.port()),
         declared: of_pod_port(model, pod, addr.port()),
         endpoints: vec![Arc::new(endpoint)],
-    })
+    }))
 }
 
-fn of_service(model: &Model, service: &Service, port: &ServicePort, v4: bool) -> Destination {
+fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    service.spec.ports.iter().filter(|port| is_tcp(port.protocol.as_deref()))
+}
+
+/// The headless service by which a pod's port is reached, where there is exactly one: its name leads to the pod's own address.
+fn headless_service(model: &Model, pod: &Pod, number: u16) -> Option<words::Service> {
+    let name = name_of(&pod.metadata);
+    let headless = model.services_of(&name).filter(|service| service.is_headless());
+    let mut found = headless.flat_map(|service| {
+        let ports = tcp_ports(service).filter(|port| target_port(model, service, port, pod) == Some(number));
+        ports.map(|port| {
+            let (namespace, name) = name_of(&service.metadata);
+            words::Service { namespace, name, port: port.port }
+        })
+    });
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+fn of_service(model: &Model, service: &Service, port: &ServicePort, v4: bool) -> Outbound {
     let name = name_of(&service.metadata);
-    let of_slice = |slice| of_slice(model, slice, &port.name);
-    // A cluster IP leads to endpoints of its own family, as it does without a mesh.
-    let mut endpoints: Vec<Endpoint> =
-        model.slices_of(&name).flat_map(of_slice).filter(|endpoint| endpoint.addr.is_ipv4() == v4).collect();
-    endpoints.sort_by_key(|endpoint| endpoint.addr);
-    endpoints.dedup_by_key(|endpoint| endpoint.addr);
-    Destination {
+    let all = |state: fn(&Conditions) -> bool| {
+        let slices = model.slices_of(&name);
+        let of_slice = slices.flat_map(move |slice| of_slice(model, slice, &port.name, state));
+        // A cluster IP leads to endpoints of its own family, as it does without a mesh.
+        of_slice.filter(|(endpoint, _)| endpoint.addr.is_ipv4() == v4).collect::<Vec<_>>()
+    };
+    let mut endpoints = all(|conditions| conditions.ready.unwrap_or(true));
+    if endpoints.is_empty() {
+        // While all are ending, those that still serve are better than none.
+        endpoints =
+            all(|conditions| conditions.terminating.unwrap_or(false) && conditions.serving.unwrap_or(false));
+    }
+    endpoints.sort_by_key(|(endpoint, _)| endpoint.addr);
+    endpoints.dedup_by_key(|(endpoint, _)| endpoint.addr);
+    let local = service.spec.internal_traffic_policy == "Local";
+    let hinted = |place: &Place| !place.for_zones.is_empty() || !place.for_nodes.is_empty();
+    let matters = local || endpoints.iter().any(|(_, place)| hinted(place));
+    let (endpoints, mut places): (Vec<_>, Vec<_>) =
+        endpoints.into_iter().map(|(endpoint, place)| (Arc::new(endpoint), place)).unzip();
+    if !matters {
+        places = Vec::new();
+    }
+    let destination = Destination {
         service: Some(words::Service { namespace: name.0, name: name.1, port: port.port }),
         declared: declared(service, port),
-        endpoints: endpoints.into_iter().map(Arc::new).collect(),
-    }
+        endpoints,
+    };
+    Outbound { destination, local, places }
 }
 
 fn of_slice<'a>(
     model: &'a Model,
     slice: &'a EndpointSlice,
     port: &str,
-) -> impl Iterator<Item = Endpoint> + 'a {
+    state: fn(&Conditions) -> bool,
+) -> impl Iterator<Item = (Endpoint, Place)> + 'a {
     let port = slice_port(slice, port);
-    let ready = |endpoint: &&SliceEndpoint| endpoint.conditions.ready.unwrap_or(true);
-    slice.endpoints.iter().filter(ready).filter_map(move |endpoint| {
+    let wanted = move |endpoint: &&SliceEndpoint| state(&endpoint.conditions);
+    slice.endpoints.iter().filter(wanted).filter_map(move |endpoint| {
         let addr = SocketAddr::new(endpoint.addresses.first()?.parse().ok()?, port?);
         let pod = match target_pod(slice, endpoint) {
             // A pod that is not known yet, or not at this address, may be meshed: without knowing its identity nothing is
@@ -65,14 +177,23 @@ fn of_slice<'a>(
             Some(name) => Some(model.pod(&name).filter(|pod| pod.is_at(addr.ip()))?),
             None => model.pod_at(addr.ip()),
         };
-        Some(Endpoint {
+        let of_pod = pod.map(|pod| pod.spec.node_name.as_str()).unwrap_or_default();
+        let node = endpoint.node_name.as_deref().unwrap_or(of_pod);
+        let names = |named: &[Named]| named.iter().map(|named| named.name.clone()).collect();
+        let place = Place {
+            node: node.to_owned(),
+            for_zones: names(&endpoint.hints.for_zones),
+            for_nodes: names(&endpoint.hints.for_nodes),
+        };
+        let endpoint = Endpoint {
             addr,
             identity: pod.and_then(|pod| model.identity(pod)),
-            workload: pod.map(workload_of).unwrap_or_default(),
+            workload: pod.map(|pod| model.workload_of(pod)).unwrap_or_default(),
             pod: pod.map(pod_of).unwrap_or_default(),
-            zone: endpoint.zone.clone().unwrap_or_default(),
+            zone: endpoint.zone.clone().unwrap_or_else(|| model.zone_of(node).to_owned()),
             weight: 1,
-        })
+        };
+        Some((endpoint, place))
     })
 }
 
@@ -100,8 +221,8 @@ fn service_ports<'a>(model: &'a Model, pod: &'a Pod) -> impl Iterator<Item = (u1
     let name: Name = name_of(&pod.metadata);
     let services: Vec<_> = model.services_of(&name).collect();
     services.into_iter().flat_map(move |service| {
-        let tcp = service.spec.ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
-        tcp.filter_map(move |port| Some((target_port(model, service, port, pod)?, declared(service, port))))
+        tcp_ports(service)
+            .filter_map(move |port| Some((target_port(model, service, port, pod)?, declared(service, port))))
     })
 }
 
@@ -137,7 +258,11 @@ pub fn inbound(model: &Model, name: &Name) -> Option<InboundPod> {
     numbers.dedup();
     let ports = numbers.into_iter().map(|port| (port, of_pod_port(model, pod, port)));
     Some(InboundPod {
-        workload: workload_of(pod),
+        workload: model.workload_of(pod),
         ports: ports.filter(|(_, declared)| *declared != Declared::Detect).collect(),
     })
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -303,11 +303,16 @@ async fn follow_controller(world: Arc<World>) {
             }
         }
         world.touch();
-        if status.changed().await.is_err() {
+        // The anchors may be rotated meanwhile: a pod that starts then must begin with those in force.
+        if let Ok(Err(_)) = tokio::time::timeout(ANCHOR_REFRESH, status.changed()).await {
             return;
         }
     }
 }
+
+/// How often the copy of the trust anchors that new pods begin with is brought up to date. A rotation hands out both anchors for
+/// longer than that before the old one goes.
+const ANCHOR_REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
 
 async fn refresh_tokens(world: Arc<World>) {
     loop {

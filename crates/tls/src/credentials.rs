@@ -82,6 +82,17 @@ impl Credentials {
         Ok(())
     }
 
+    /// Trusts these anchors from now on, for every handshake; the certificate stays.
+    ///
+    /// # Errors
+    /// When there is none, or one cannot be read; what was in force stays.
+    pub fn trust(&self, anchors: Vec<CertificateDer<'static>>) -> Result<(), Error> {
+        if anchors != self.anchors.load().certificates {
+            self.anchors.store(Arc::new(Anchors::new(anchors)?));
+        }
+        Ok(())
+    }
+
     /// What our certificate says we are.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {

@@ -229,3 +229,16 @@ fn anchors_are_read_from_pem() {
     assert!(matches!(crate::read_anchors(b"nothing"), Err(Error::NoAnchor)));
     assert!(matches!(crate::read_anchors(b"-----BEGIN CERTIFICATE-----\n!"), Err(Error::Pem(_))));
 }
+
+#[tokio::test]
+async fn anchors_are_replaced_while_the_certificate_stays() {
+    let (ca, new) = (Authority::new("a"), Authority::new("b"));
+    let (web, db) = (ca.credentials("web"), new.credentials("db"));
+    db.trust(vec![ca.anchor(), new.anchor()]).unwrap();
+    let (server, client) = (db.server_config(ClientAuth::Required, ALPN), web.client_config(&id("db"), ALPN));
+    assert!(shake(server.clone(), client.clone()).await.is_err());
+    web.trust(vec![ca.anchor(), new.anchor()]).unwrap();
+    shake(server, client).await.unwrap();
+    assert!(matches!(web.trust(Vec::new()), Err(Error::NoAnchor)));
+    assert_eq!((web.anchors().len(), web.identity()), (2, Some(id("web"))));
+}

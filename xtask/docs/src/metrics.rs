@@ -1,10 +1,14 @@
 //! docs/metrics.md: the proxy's metrics from the table that its page is made from, the controller's from its page.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use conduit_controller::identity::authority::Authority;
+use conduit_controller::identity::material::Material;
 use conduit_controller::metrics::series::Aggregate;
-use conduit_controller::page;
+use conduit_controller::page::Page;
+use conduit_controller::source::kubernetes::Watches;
 use conduit_controller::store::Store;
 use conduit_logic::ports;
 use conduit_proxy::telemetry::METRICS;
@@ -29,11 +33,24 @@ pub(crate) fn page() -> String {
         ));
     }
     page.push_str("\n## conduit-controller\n\n| metric | kind | what it says |\n| --- | --- | --- |\n");
-    let (store, aggregate) = (Store::new(ports::TRUST_DOMAIN), Aggregate::new(Instant::now()));
-    for (name, kind, help) in described(&page::encode(&store, &aggregate, 0)) {
+    for (name, kind, help) in described(&controller().encode()) {
         page.push_str(&format!("| `{name}` | {kind} | {} |\n", cell(help)));
     }
     page
+}
+
+/// A controller that has just begun, with watches.
+fn controller() -> Page {
+    let made = Material::generate(ports::TRUST_DOMAIN, SystemTime::now());
+    let authority = made.and_then(|material| Authority::new(&material, Duration::from_secs(60)));
+    Page {
+        store: Store::new(ports::TRUST_DOMAIN),
+        aggregate: Arc::new(Aggregate::new(Instant::now())),
+        streams: Arc::default(),
+        watches: Watches::new(),
+        authority: Arc::new(authority.expect("an authority needs nothing but randomness")),
+        leads: tokio::sync::watch::channel(true).1,
+    }
 }
 
 /// Name, kind and description of each metric on a page of OpenMetrics text, by name.

@@ -124,12 +124,30 @@ impl Operator for Answers {
         const YEAR_2100: u64 = 4_102_444_800;
         Ok(Response::new(InfoResponse {
             version: self.version.clone(),
-            trust_anchors: vec![TrustAnchor { sha256: "ab".into(), not_after_unix_s: YEAR_2100 }],
+            trust_anchors: vec![TrustAnchor {
+                sha256: "ab".into(),
+                not_after_unix_s: YEAR_2100,
+                not_before_unix_s: 1,
+            }],
             issuer_not_after_unix_s: YEAR_2100,
             source: "files: /manifests".into(),
             source_errors: self.source_errors.clone(),
             ..InfoResponse::default()
         }))
+    }
+
+    async fn identity(&self, _: Request<IdentityRequest>) -> Result<Response<IdentityResponse>, Status> {
+        let anchor = TrustAnchor { sha256: "ab".into(), ..TrustAnchor::default() };
+        Ok(Response::new(IdentityResponse {
+            trust_domain: "cluster.local".into(),
+            trust_anchors: vec![anchor],
+            rotates: true,
+            ..IdentityResponse::default()
+        }))
+    }
+
+    async fn rotate(&self, _: Request<RotateRequest>) -> Result<Response<IdentityResponse>, Status> {
+        Err(Status::failed_precondition("the trust anchor's key is not kept here"))
     }
 
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {

@@ -1,34 +1,35 @@
-//! The certificate authority: a trust anchor, an issuer below it, and what they sign. Both are made on the first start, or
-//! given as files. Private keys are written so that only the owner can read them, and used only if that is so.
+//! The certificate authority: an issuer below trust anchors, and what it signs. Both may be replaced at any time; what is in
+//! force is replaced as a whole, and whoever follows the anchors hears of it at once.
 //!
 //! Sources: RFC 5280, X.509-SVID specification (section 4: leaf constraints).
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use arc_swap::ArcSwap;
 use conduit_logic::words::Identity;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
-    SanType,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use thiserror::Error;
+use tokio::sync::watch;
 
-/// How long a trust anchor lives that we make: it is replaced by rotation, long before.
-const ANCHOR_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long an issuer lives that we make.
-const ISSUER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+use super::directory::Directory;
+use super::material::Material;
+
 /// A certificate is valid from a little before it was signed, for clocks that are behind ours.
-const BACKDATE: Duration = Duration::from_secs(10);
+pub(super) const BACKDATE: Duration = Duration::from_secs(10);
 /// A certificate request is a few hundred bytes; what is larger is not one.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// Trust anchors, as they are handed out.
+pub type Anchors = Arc<Vec<CertificateDer<'static>>>;
 
 /// Why nothing is signed.
 #[derive(Debug, Error)]
@@ -63,12 +64,20 @@ pub struct Signed {
     pub not_after: SystemTime,
 }
 
+/// What is in force.
+struct Issuing {
+    issuer: Issuer<'static, KeyPair>,
+    /// The issuer, and what stands between it and the anchor.
+    chain: Vec<CertificateDer<'static>>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    material: Material,
+}
+
 /// The authority.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    issuer_der: CertificateDer<'static>,
-    issuer_not_after: SystemTime,
-    anchors: Vec<CertificateDer<'static>>,
+    issuing: ArcSwap<Issuing>,
+    anchors: watch::Sender<Anchors>,
     lifetime: Duration,
 }
 
@@ -78,41 +87,79 @@ impl Authority {
     /// # Errors
     /// When a file cannot be read or written, is half there, or a key is readable by others.
     pub fn open(directory: &Path, trust_domain: &str, lifetime: Duration) -> Result<Self> {
-        let files = Files::of(directory);
-        if !files.issuer.exists() && !files.anchor.exists() {
-            files.make(trust_domain)?;
-            tracing::info!(directory = %directory.display(), "made a new trust anchor and issuer");
+        Self::new(&Directory::new(directory).load_or_make(trust_domain)?, lifetime)
+    }
+
+    /// Signs with this issuer certificates that live so long.
+    ///
+    /// # Errors
+    /// When key, issuer and anchors do not belong together.
+    pub fn new(material: &Material, lifetime: Duration) -> Result<Self> {
+        let (issuing, anchors) = read(material)?;
+        let anchors = watch::channel(Arc::new(anchors)).0;
+        Ok(Self { issuing: ArcSwap::from_pointee(issuing), anchors, lifetime })
+    }
+
+    /// Puts another issuer and other anchors in force; says whether they are others.
+    ///
+    /// # Errors
+    /// When key, issuer and anchors do not belong together; what was in force stays.
+    pub fn install(&self, material: &Material) -> Result<bool> {
+        if self.issuing.load().material == *material {
+            return Ok(false);
         }
-        if files.anchor_key.exists() {
-            // It signs nothing here, but whoever can read it can make issuers.
-            read_key(&files.anchor_key)?;
-        }
-        let anchor_pem =
-            fs::read(&files.anchor).with_context(|| format!("reading {}", files.anchor.display()))?;
-        let anchors = conduit_tls::read_anchors(&anchor_pem)
-            .with_context(|| format!("reading {}", files.anchor.display()))?;
-        let issuer_pem =
-            fs::read(&files.issuer).with_context(|| format!("reading {}", files.issuer.display()))?;
-        let issuer_der = CertificateDer::from_pem_slice(&issuer_pem)
-            .map_err(|error| anyhow::anyhow!("{}: {error}", files.issuer.display()))?;
-        let key = KeyPair::from_pem(&read_key(&files.issuer_key)?)
-            .with_context(|| format!("reading {}", files.issuer_key.display()))?;
-        let issuer_not_after =
-            fits(&issuer_der, &key, &anchors).with_context(|| files.issuer.display().to_string())?;
-        let issuer = Issuer::from_ca_cert_der(&issuer_der, key)?;
-        Ok(Self { issuer, issuer_der, issuer_not_after, anchors, lifetime })
+        let (issuing, anchors) = read(material)?;
+        let anchors = Arc::new(anchors);
+        // Anchors first: whoever sees a certificate of the new issuer has been told of its anchor.
+        self.anchors.send_if_modified(|before| {
+            let changed = *before != anchors;
+            *before = anchors.clone();
+            changed
+        });
+        self.issuing.store(Arc::new(issuing));
+        Ok(true)
     }
 
     /// The trust anchors.
     #[must_use]
-    pub fn anchors(&self) -> &[CertificateDer<'static>] {
-        &self.anchors
+    pub fn anchors(&self) -> Anchors {
+        self.anchors.borrow().clone()
+    }
+
+    /// The trust anchors, now and whenever they change.
+    #[must_use]
+    pub fn follow_anchors(&self) -> watch::Receiver<Anchors> {
+        self.anchors.subscribe()
+    }
+
+    /// When the issuer became valid.
+    #[must_use]
+    pub fn issuer_not_before(&self) -> SystemTime {
+        self.issuing.load().not_before
     }
 
     /// When the issuer ends.
     #[must_use]
-    pub const fn issuer_not_after(&self) -> SystemTime {
-        self.issuer_not_after
+    pub fn issuer_not_after(&self) -> SystemTime {
+        self.issuing.load().not_after
+    }
+
+    /// The issuer's own certificate.
+    #[must_use]
+    pub fn issuer(&self) -> CertificateDer<'static> {
+        self.issuing.load().chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()))
+    }
+
+    /// What is in force, keys and all.
+    #[must_use]
+    pub fn material(&self) -> Material {
+        self.issuing.load().material.clone()
+    }
+
+    /// How long certificates live.
+    #[must_use]
+    pub const fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// Signs a request for what was proven, and for nothing else: of the request only the key is used.
@@ -143,8 +190,9 @@ impl Authority {
         identity: &Identity,
         now: SystemTime,
     ) -> Result<Signed, Refusal> {
+        let issuing = self.issuing.load();
         let not_before = now - BACKDATE;
-        let not_after = (now + self.lifetime).min(self.issuer_not_after);
+        let not_after = (now + self.lifetime).min(issuing.not_after);
         if not_after <= now {
             return Err(Refusal::IssuerEnded);
         }
@@ -157,8 +205,9 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.not_before = not_before.into();
         params.not_after = not_after.into();
-        let leaf = params.signed_by(key, &self.issuer)?;
-        Ok(Signed { chain: vec![leaf.der().clone(), self.issuer_der.clone()], not_before, not_after })
+        let leaf = params.signed_by(key, &issuing.issuer)?;
+        let chain = std::iter::once(leaf.der().clone()).chain(issuing.chain.iter().cloned()).collect();
+        Ok(Signed { chain, not_before, not_after })
     }
 }
 
@@ -169,95 +218,56 @@ fn name(name: &SanType) -> String {
     }
 }
 
-/// Checks that key, issuer and anchors belong together; gives the issuer's end.
-fn fits(issuer: &CertificateDer<'_>, key: &KeyPair, anchors: &[CertificateDer<'_>]) -> Result<SystemTime> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(issuer).context("not an X.509 certificate")?;
-    ensure!(parsed.is_ca(), "the issuer is not a certificate authority");
+/// Reads the PEM texts, and checks that they belong together.
+fn read(material: &Material) -> Result<(Issuing, Vec<CertificateDer<'static>>)> {
+    let anchors = conduit_tls::read_anchors(material.anchors.as_bytes()).context("the trust anchors")?;
+    let chain = CertificateDer::pem_slice_iter(material.issuer.as_bytes());
+    let chain: Vec<CertificateDer<'static>> = chain
+        .collect::<Result<_, _>>()
+        .map_err(|error| anyhow::anyhow!("the issuer's certificate: {error}"))?;
+    let key = KeyPair::from_pem(&material.issuer_key).context("the issuer's key")?;
+    let (not_before, not_after) = fits(&chain, &key, &anchors)?;
+    let first = chain.first().context("there is no issuer's certificate")?;
+    let issuer = Issuer::from_ca_cert_der(first, key)?;
+    Ok((Issuing { issuer, chain, not_before, not_after, material: material.clone() }, anchors))
+}
+
+/// Checks that key, issuer and anchors belong together; gives the issuer's first and last moment, none later than those above it.
+fn fits(
+    chain: &[CertificateDer<'_>],
+    key: &KeyPair,
+    anchors: &[CertificateDer<'_>],
+) -> Result<(SystemTime, SystemTime)> {
+    let parse = |der| x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed);
+    let chain = chain
+        .iter()
+        .map(|der| parse(der))
+        .collect::<Result<Vec<_>, _>>()
+        .context("not an X.509 certificate")?;
+    let anchors = anchors.iter().flat_map(|der| parse(der)).collect::<Vec<_>>();
+    let first = chain.first().context("there is no issuer's certificate")?;
     ensure!(
-        parsed.public_key().raw == key.subject_public_key_info(),
+        first.public_key().raw == key.subject_public_key_info(),
         "the issuer's key is not the one of its certificate"
     );
-    let signed = anchors.iter().any(|anchor| {
-        let anchor = x509_parser::parse_x509_certificate(anchor);
-        anchor.is_ok_and(|(_, anchor)| {
-            anchor.subject() == parsed.issuer() && parsed.verify_signature(Some(anchor.public_key())).is_ok()
-        })
-    });
-    ensure!(signed, "no trust anchor has issued the issuer");
-    let end =
-        u64::try_from(parsed.validity().not_after.timestamp()).context("the issuer ended before 1970")?;
-    Ok(UNIX_EPOCH + Duration::from_secs(end))
-}
-
-struct Files {
-    anchor: PathBuf,
-    anchor_key: PathBuf,
-    issuer: PathBuf,
-    issuer_key: PathBuf,
-}
-
-impl Files {
-    fn of(directory: &Path) -> Self {
-        Self {
-            anchor: directory.join("trust-anchor.crt"),
-            anchor_key: directory.join("trust-anchor.key"),
-            issuer: directory.join("issuer.crt"),
-            issuer_key: directory.join("issuer.key"),
+    let (mut begin, mut end) = (i64::MIN, i64::MAX);
+    for (at, certificate) in chain.iter().enumerate() {
+        ensure!(certificate.is_ca(), "the issuer is not a certificate authority");
+        let signs = |above: &x509_parser::certificate::X509Certificate<'_>| {
+            above.subject() == certificate.issuer()
+                && certificate.verify_signature(Some(above.public_key())).is_ok()
+        };
+        let anchored = anchors.iter().any(signs);
+        ensure!(anchored || chain.get(at + 1).is_some_and(signs), "no trust anchor has issued the issuer");
+        begin = begin.max(certificate.validity().not_before.timestamp());
+        end = end.min(certificate.validity().not_after.timestamp());
+        if anchored {
+            break;
         }
     }
-
-    fn make(&self, trust_domain: &str) -> Result<()> {
-        if let Some(directory) = self.anchor.parent() {
-            fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        }
-        let now = SystemTime::now();
-        let anchor_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let anchor = ca(&format!("Conduit trust anchor {trust_domain}"), now, ANCHOR_LIFE, 1);
-        let anchor_certificate = anchor.self_signed(&anchor_key)?;
-        let issuer_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut issuer = ca(&format!("Conduit issuer {trust_domain}"), now, ISSUER_LIFE, 0);
-        issuer.use_authority_key_identifier_extension = true;
-        let issuer = issuer.signed_by(&issuer_key, &Issuer::from_params(&anchor, &anchor_key))?;
-        write_new(&self.anchor_key, anchor_key.serialize_pem().as_bytes(), 0o600)?;
-        write_new(&self.issuer_key, issuer_key.serialize_pem().as_bytes(), 0o600)?;
-        write_new(&self.issuer, issuer.pem().as_bytes(), 0o644)?;
-        // Last: whoever waits for the anchor finds everything else there.
-        write_new(&self.anchor, anchor_certificate.pem().as_bytes(), 0o644)
-    }
-}
-
-fn ca(name: &str, now: SystemTime, life: Duration, below: u8) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + life).into();
-    params
-}
-
-/// Writes a file that must not exist yet, whole or not at all, with this mode from its first byte on.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let part = path.with_extension("part");
-    let write = || -> std::io::Result<()> {
-        _ = fs::remove_file(&part);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // Unlike a rename, a link never replaces a key that somebody put there.
-        fs::hard_link(&part, path)?;
-        fs::remove_file(&part)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
-}
-
-/// Reads a private key that nobody else can read.
-fn read_key(path: &Path) -> Result<String> {
-    let metadata = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    ensure!(mode & 0o077 == 0, "{} can be read by others (mode {mode:o}): chmod 600 it", path.display());
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    let time = |seconds: i64| Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?));
+    let end = time(end).context("the issuer ended before 1970")?;
+    Ok((time(begin).unwrap_or(UNIX_EPOCH), end))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use conduit_process::tasks::Tasks;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::series::Aggregate;
-use crate::model::workload_of;
 use crate::serve::listener::caller;
 use crate::store::Store;
 
@@ -37,8 +36,9 @@ impl Metrics for Service {
             let pod =
                 report.pod.clone().ok_or_else(|| Status::invalid_argument("a report must name its pod"))?;
             let name = (pod.namespace, pod.name);
-            let known =
-                self.store.read(|model| model.pod(&name).map(|pod| (model.identity(pod), workload_of(pod))));
+            let known = self
+                .store
+                .read(|model| model.pod(&name).map(|pod| (model.identity(pod), model.workload_of(pod))));
             match known {
                 Some((Some(identity), workload)) if identity == caller => {
                     self.aggregate.report(&name, &workload, &report, Instant::now());

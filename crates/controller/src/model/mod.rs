@@ -9,16 +9,18 @@ use conduit_logic::words::{self, Declared, Identity, Workload};
 
 use crate::source::Event;
 use crate::source::objects::{
-    EndpointSlice, Key, Object, Owner, Pod, Service, ServicePort, SliceEndpoint, namespace,
+    EndpointSlice, Key, Kind, LABEL_SERVICE, Metadata, Object, Pod, Service, ServicePort, SliceEndpoint,
+    namespace,
 };
+
+mod nodes;
+mod owners;
+
+use nodes::Nodes;
+use owners::Owners;
 
 /// Namespace and name.
 pub type Name = (String, String);
-
-/// The label by which an EndpointSlice names its service.
-const LABEL_SERVICE: &str = "kubernetes.io/service-name";
-/// The label by which a ReplicaSet's pods name its template.
-const LABEL_TEMPLATE: &str = "pod-template-hash";
 
 /// What a batch of events concerns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct Touched {
     pub addresses: HashSet<IpAddr>,
     /// Pods that may have changed.
     pub pods: HashSet<Name>,
+    /// Node ports that may lead elsewhere now.
+    pub node_ports: HashSet<u16>,
 }
 
 /// The model.
@@ -45,6 +49,9 @@ pub struct Model {
     slices_at: HashMap<IpAddr, BTreeSet<Name>>,
     slices_of: HashMap<Name, BTreeSet<Name>>,
     services_of: HashMap<Name, HashMap<Name, usize>>,
+    by_node_port: HashMap<u16, BTreeSet<Name>>,
+    nodes: Nodes,
+    owners: Owners,
 }
 
 impl Model {
@@ -61,6 +68,9 @@ impl Model {
             slices_at: HashMap::new(),
             slices_of: HashMap::new(),
             services_of: HashMap::new(),
+            by_node_port: HashMap::new(),
+            nodes: Nodes::default(),
+            owners: Owners::default(),
         }
     }
 
@@ -69,44 +79,137 @@ impl Model {
         let mut touched = Touched::default();
         for event in events {
             match event {
-                Event::Apply(Object::Pod(pod)) => {
-                    let name = name_of(&pod.metadata);
-                    self.remove_pod(&name, &mut touched);
-                    for ip in pod.addresses() {
-                        self.by_ip.entry(ip).or_default().insert(name.clone());
-                        self.touch_endpoints_at(ip, &mut touched);
-                        touched.addresses.insert(ip);
-                    }
-                    self.pods.insert(name, *pod);
-                }
-                Event::Apply(Object::Service(service)) => {
-                    let name = name_of(&service.metadata);
-                    self.remove_service(&name, &mut touched);
-                    for ip in service.cluster_ips() {
-                        self.by_cluster_ip.entry(ip).or_default().insert(name.clone());
-                        touched.addresses.insert(ip);
-                    }
-                    self.touch_pods_of(&name, &mut touched);
-                    self.services.insert(name, *service);
-                }
-                Event::Apply(Object::EndpointSlice(slice)) => {
-                    let name = name_of(&slice.metadata);
-                    self.remove_slice(&name, &mut touched);
-                    self.insert_slice(name, *slice, &mut touched);
-                }
+                Event::Apply(object) => self.insert(object, &mut touched),
                 Event::Delete(key) => self.delete(key, &mut touched),
+                Event::Replace { kind, objects, keep } => {
+                    let there: HashSet<Key> = objects.iter().map(Object::key).chain(keep).collect();
+                    let gone: Vec<Key> = self.keys(kind).filter(|key| !there.contains(key)).collect();
+                    gone.into_iter().for_each(|key| self.delete(key, &mut touched));
+                    objects.into_iter().for_each(|object| self.insert(object, &mut touched));
+                }
             }
         }
         touched
     }
 
+    /// What there is of a kind.
+    fn keys(&self, kind: Kind) -> Box<dyn Iterator<Item = Key> + '_> {
+        let named = move |name: &Name| (kind, name.0.clone(), name.1.clone());
+        match kind {
+            Kind::Pod => Box::new(self.pods.keys().map(named)),
+            Kind::Service => Box::new(self.services.keys().map(named)),
+            Kind::EndpointSlice => Box::new(self.slices.keys().map(named)),
+            Kind::Node => Box::new(self.nodes.names().map(named)),
+            Kind::ReplicaSet | Kind::Job => Box::new(self.owners.names(kind).map(named)),
+        }
+    }
+
+    /// An object that is as it was touches nothing: most changes are of fields that Conduit does not read.
+    fn insert(&mut self, object: Object, touched: &mut Touched) {
+        match object {
+            Object::Pod(pod) => {
+                let name = name_of(&pod.metadata);
+                if self.pods.get(&name) != Some(&*pod) {
+                    self.insert_pod(name, *pod, touched);
+                }
+            }
+            Object::Service(service) => {
+                let name = name_of(&service.metadata);
+                if self.services.get(&name) != Some(&*service) {
+                    self.insert_service(name, *service, touched);
+                }
+            }
+            Object::EndpointSlice(slice) => {
+                let name = name_of(&slice.metadata);
+                if self.slices.get(&name) != Some(&*slice) {
+                    self.remove_slice(&name, touched);
+                    self.insert_slice(name, *slice, touched);
+                }
+            }
+            Object::Node(node) => {
+                let name = name_of(&node.metadata);
+                if self.nodes.insert(name.clone(), &node) {
+                    self.touch_node(&name, touched);
+                }
+            }
+            Object::ReplicaSet(set) => self.insert_owner(Kind::ReplicaSet, &set.metadata, touched),
+            Object::Job(job) => self.insert_owner(Kind::Job, &job.metadata, touched),
+        }
+    }
+
+    fn insert_pod(&mut self, name: Name, pod: Pod, touched: &mut Touched) {
+        self.remove_pod(&name, touched);
+        for ip in pod.addresses() {
+            self.by_ip.entry(ip).or_default().insert(name.clone());
+            self.touch_endpoints_at(ip, touched);
+            touched.addresses.insert(ip);
+        }
+        self.pods.insert(name, pod);
+    }
+
+    fn insert_service(&mut self, name: Name, service: Service, touched: &mut Touched) {
+        self.remove_service(&name, touched);
+        for ip in service.addresses() {
+            self.by_cluster_ip.entry(ip).or_default().insert(name.clone());
+            touched.addresses.insert(ip);
+        }
+        for port in service.node_ports() {
+            self.by_node_port.entry(port).or_default().insert(name.clone());
+            touched.node_ports.insert(port);
+        }
+        self.touch_pods_of(&name, touched);
+        self.services.insert(name, service);
+    }
+
+    fn insert_owner(&mut self, kind: Kind, metadata: &Metadata, touched: &mut Touched) {
+        let name = name_of(metadata);
+        if self.owners.insert(kind, name.clone(), metadata.controller().cloned()) {
+            self.touch_owned(kind, &name, touched);
+        }
+    }
+
     fn delete(&mut self, (kind, namespace, name): Key, touched: &mut Touched) {
         let name = (namespace, name);
         match kind {
-            "Pod" => self.remove_pod(&name, touched),
-            "Service" => self.remove_service(&name, touched),
-            _ => self.remove_slice(&name, touched),
+            Kind::Pod => self.remove_pod(&name, touched),
+            Kind::Service => self.remove_service(&name, touched),
+            Kind::EndpointSlice => self.remove_slice(&name, touched),
+            Kind::Node => {
+                self.touch_node(&name, touched);
+                self.nodes.remove(&name);
+            }
+            Kind::ReplicaSet | Kind::Job => {
+                if self.owners.remove(kind, &name) {
+                    self.touch_owned(kind, &name, touched);
+                }
+            }
         }
+    }
+
+    /// A node's zone is its pods' zone, and its addresses have the node ports. Nodes change seldom: all pods are looked through.
+    fn touch_node(&self, node: &Name, touched: &mut Touched) {
+        let pods = self.pods.iter().filter(|(_, pod)| pod.spec.node_name == node.1);
+        let names: Vec<Name> = pods.map(|(name, _)| name.clone()).collect();
+        touched.addresses.extend(self.nodes.addresses());
+        names.into_iter().for_each(|name| self.touch_pod_and_services(name, touched));
+    }
+
+    /// The pods' workload is named by what owns their owner. It comes before them, as a rule: all pods are looked through.
+    fn touch_owned(&self, kind: Kind, owner: &Name, touched: &mut Touched) {
+        let owned = |(name, pod): (&Name, &Pod)| {
+            let by = pod.metadata.controller()?;
+            (name.0 == owner.0 && by.name == owner.1 && by.kind == kind.name()).then(|| name.clone())
+        };
+        let names: Vec<Name> = self.pods.iter().filter_map(owned).collect();
+        names.into_iter().for_each(|name| self.touch_pod_and_services(name, touched));
+    }
+
+    fn touch_pod_and_services(&self, pod: Name, touched: &mut Touched) {
+        touched.services.extend(self.services_of.get(&pod).into_iter().flat_map(HashMap::keys).cloned());
+        for ip in self.pods.get(&pod).into_iter().flat_map(Pod::addresses) {
+            self.touch_endpoints_at(ip, touched);
+        }
+        self.touch_pod(pod, touched);
     }
 
     fn remove_pod(&mut self, name: &Name, touched: &mut Touched) {
@@ -125,9 +228,13 @@ impl Model {
         touched.services.insert(name.clone());
         self.touch_pods_of(name, touched);
         if let Some(service) = self.services.remove(name) {
-            for ip in service.cluster_ips() {
+            for ip in service.addresses() {
                 remove(&mut self.by_cluster_ip, &ip, name);
                 touched.addresses.insert(ip);
+            }
+            for port in service.node_ports() {
+                remove(&mut self.by_node_port, &port, name);
+                touched.node_ports.insert(port);
             }
         }
     }
@@ -191,11 +298,32 @@ impl Model {
     /// Whether what is at this address may have changed.
     #[must_use]
     pub fn touches(&self, touched: &Touched, addr: SocketAddr) -> bool {
+        let names = |index: Option<&BTreeSet<Name>>| {
+            index.is_some_and(|all| all.iter().any(|one| touched.services.contains(one)))
+        };
         touched.addresses.contains(&addr.ip())
-            || self
-                .by_cluster_ip
-                .get(&addr.ip())
-                .is_some_and(|all| all.iter().any(|one| touched.services.contains(one)))
+            || names(self.by_cluster_ip.get(&addr.ip()))
+            || (self.nodes.has(addr.ip())
+                && (touched.node_ports.contains(&addr.port()) || names(self.by_node_port.get(&addr.port()))))
+    }
+
+    /// The service that a node's port leads to, where the address is one.
+    #[must_use]
+    pub fn service_at_node(&self, addr: SocketAddr) -> Option<&Service> {
+        let names = self.by_node_port.get(&addr.port()).filter(|_| self.nodes.has(addr.ip()))?;
+        self.services.get(names.first()?)
+    }
+
+    /// The zone of a node; empty where it is not known.
+    #[must_use]
+    pub fn zone_of(&self, node: &str) -> &str {
+        self.nodes.zone(node)
+    }
+
+    /// The workload that a pod belongs to: its owner, and what owns that.
+    #[must_use]
+    pub fn workload_of(&self, pod: &Pod) -> Workload {
+        self.owners.workload_of(pod)
     }
 
     /// The pod with this name.
@@ -282,7 +410,7 @@ pub fn is_meshed(pod: &Pod) -> bool {
 
 /// Namespace and name of an object.
 #[must_use]
-pub fn name_of(metadata: &crate::source::objects::Metadata) -> Name {
+pub fn name_of(metadata: &Metadata) -> Name {
     (namespace(metadata).to_owned(), metadata.name.clone())
 }
 
@@ -306,28 +434,6 @@ pub fn target_pod(slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Option<Nam
 
 fn addresses_of(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> + '_ {
     slice.endpoints.iter().filter_map(|endpoint| endpoint.addresses.first()?.parse().ok())
-}
-
-/// The workload that a pod belongs to: its owner, and the Deployment above a ReplicaSet, whose name is the ReplicaSet's without
-/// the hash of its template.
-#[must_use]
-pub fn workload_of(pod: &Pod) -> Workload {
-    let namespace = namespace(&pod.metadata).to_owned();
-    let of = |kind: &str, name: &str| Workload {
-        namespace: namespace.clone(),
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-    };
-    match pod.metadata.owner_references.first() {
-        None => of("Pod", &pod.metadata.name),
-        Some(Owner { kind, name }) => {
-            let hash = pod.metadata.labels.get(LABEL_TEMPLATE).map(|hash| format!("-{hash}"));
-            match hash.and_then(|hash| name.strip_suffix(&hash)) {
-                Some(deployment) if kind == "ReplicaSet" => of("Deployment", deployment),
-                _ => of(kind, name),
-            }
-        }
-    }
 }
 
 /// The pod's name in Conduit's words.
@@ -362,4 +468,4 @@ pub fn opaque_ports(
 
 #[cfg(test)]
 #[path = "model_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::source::files;
 use crate::view;
+use conduit_logic::words::Destination;
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -8,6 +9,11 @@ pub(crate) fn objects(yaml: &str) -> Vec<Object> {
     let (objects, problems) = files::read(Path::new("test.yaml"), yaml);
     assert_eq!(problems, []);
     objects
+}
+
+/// Where an address leads, seen from nowhere in particular.
+fn outbound(model: &Model, addr: SocketAddr) -> Option<Destination> {
+    view::outbound(model, addr).map(|seen| seen.from(&view::Vantage::default()).into_owned())
 }
 
 const WORLD: &str = r#"
@@ -75,24 +81,21 @@ fn world() -> Model {
 
 #[test]
 fn a_cluster_ip_leads_to_the_ready_endpoints_with_identity_and_workload() {
-    let seen = view::outbound(&world(), "10.96.0.1:80".parse().unwrap()).unwrap();
+    let seen = outbound(&world(), "10.96.0.1:80".parse().unwrap()).unwrap();
     assert_eq!(seen.declared, Declared::Http);
     let [meshed, unmeshed] = &seen.endpoints[..] else { panic!("{seen:?}") };
     assert_eq!(meshed.addr, "10.1.0.2:8080".parse().unwrap());
     assert_eq!(meshed.identity.as_ref().unwrap().as_str(), "spiffe://cluster.local/ns/shop/sa/web");
     assert_eq!((meshed.workload.kind.as_str(), meshed.workload.name.as_str()), ("Deployment", "web"));
     assert_eq!(unmeshed.identity, None);
-    assert_eq!(
-        view::outbound(&world(), "10.96.0.1:3306".parse().unwrap()).unwrap().declared,
-        Declared::Opaque
-    );
-    assert_eq!(view::outbound(&world(), "10.96.0.1:81".parse().unwrap()), None);
-    assert_eq!(view::outbound(&world(), "10.9.9.9:80".parse().unwrap()), None);
+    assert_eq!(outbound(&world(), "10.96.0.1:3306".parse().unwrap()).unwrap().declared, Declared::Opaque);
+    assert_eq!(outbound(&world(), "10.96.0.1:81".parse().unwrap()), None);
+    assert_eq!(outbound(&world(), "10.9.9.9:80".parse().unwrap()), None);
 }
 
 #[test]
 fn a_pods_own_address_leads_to_that_pod_with_what_its_service_declares() {
-    let seen = view::outbound(&world(), "[fd00::2]:8080".parse().unwrap()).unwrap();
+    let seen = outbound(&world(), "[fd00::2]:8080".parse().unwrap()).unwrap();
     assert_eq!((seen.service, seen.endpoints.len(), seen.declared), (None, 1, Declared::Http));
     let inbound = view::inbound(&world(), &("shop".into(), "web-1".into())).unwrap();
     assert_eq!(inbound.declared(8080), Declared::Http);
@@ -108,32 +111,32 @@ fn a_change_touches_only_whom_it_concerns() {
     let touched = apply(&mut model, objects(other));
     assert!(!model.touches(&touched, "10.96.0.1:80".parse().unwrap()));
     assert!(model.touches(&touched, "10.1.0.9:80".parse().unwrap()));
-    let touched = model.apply([Event::Delete(("Pod", "shop".into(), "web-1".into()))]);
+    let touched = model.apply([Event::Delete((Kind::Pod, "shop".into(), "web-1".into()))]);
     assert!(model.touches(&touched, "10.96.0.1:80".parse().unwrap()));
 }
 
 #[test]
 fn an_endpoint_whose_pod_is_not_known_gets_nothing_rather_than_plain_text() {
     let mut model = world();
-    model.apply([Event::Delete(("Pod", "shop".into(), "web-1".into()))]);
-    let seen = view::outbound(&model, "10.96.0.1:80".parse().unwrap()).unwrap();
+    model.apply([Event::Delete((Kind::Pod, "shop".into(), "web-1".into()))]);
+    let seen = outbound(&model, "10.96.0.1:80".parse().unwrap()).unwrap();
     assert_eq!(seen.endpoints.iter().map(|e| e.addr.to_string()).collect::<Vec<_>>(), ["10.1.0.3:8080"]);
     let elsewhere =
         WORLD.replace("podIP: 10.1.0.2, podIPs: [{ip: 10.1.0.2}, {ip: \"fd00::2\"}]", "podIP: 10.1.0.99");
     apply(&mut model, objects(&elsewhere));
-    let seen = view::outbound(&model, "10.96.0.1:80".parse().unwrap()).unwrap();
+    let seen = outbound(&model, "10.96.0.1:80".parse().unwrap()).unwrap();
     assert_eq!(seen.endpoints.len(), 1, "the name is another pod's by now");
 }
 
 #[test]
 fn endpoints_written_by_hand_are_the_pod_at_their_address_and_of_the_cluster_ips_family() {
-    let seen = view::outbound(&world(), "10.96.0.2:90".parse().unwrap()).unwrap();
+    let seen = outbound(&world(), "10.96.0.2:90".parse().unwrap()).unwrap();
     assert_eq!((seen.declared, seen.endpoints.len()), (Declared::Opaque, 1));
     assert_eq!((seen.endpoints[0].pod.name.as_str(), seen.endpoints[0].addr.port()), ("lone-1", 9000));
     assert!(seen.endpoints[0].identity.is_some());
-    let seen = view::outbound(&world(), "[fd96::2]:90".parse().unwrap()).unwrap();
+    let seen = outbound(&world(), "[fd96::2]:90".parse().unwrap()).unwrap();
     assert!(seen.endpoints.len() == 1 && seen.endpoints[0].addr.is_ipv6());
-    assert_eq!(view::outbound(&world(), "10.96.0.2:91".parse().unwrap()), None, "UDP is not ours");
+    assert_eq!(outbound(&world(), "10.96.0.2:91".parse().unwrap()), None, "UDP is not ours");
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn an_address_that_passed_to_another_pod_is_that_pods() {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: heir, namespace: shop}\nstatus: {podIP: 10.1.0.3}\n";
     apply(&mut model, objects(heir));
     apply(&mut model, objects(WORLD));
-    model.apply([Event::Delete(("Pod", "shop".into(), "old-1".into()))]);
+    model.apply([Event::Delete((Kind::Pod, "shop".into(), "old-1".into()))]);
     assert_eq!(model.pod_at(ip).unwrap().metadata.name, "heir");
 }
 
@@ -161,7 +164,7 @@ proptest! {
         }
         for addr in ["10.96.0.1:80", "10.96.0.1:3306", "10.1.0.2:8080", "10.1.0.3:1", "10.96.0.2:90", "[fd96::2]:90", "10.1.0.7:9000"] {
             let addr = addr.parse().unwrap();
-            prop_assert_eq!(view::outbound(&model, addr), view::outbound(&world(), addr));
+            prop_assert_eq!(outbound(&model, addr), outbound(&world(), addr));
         }
         let pod = ("shop".to_owned(), "web-1".to_owned());
         prop_assert_eq!(view::inbound(&model, &pod), view::inbound(&world(), &pod));
@@ -175,7 +178,7 @@ proptest! {
             model.apply([Event::Delete(all[at].key())]);
         }
         prop_assert_eq!(model.sizes(), (0, 0, 0));
-        prop_assert_eq!(view::outbound(&model, "10.96.0.1:80".parse().unwrap()), None);
+        prop_assert_eq!(outbound(&model, "10.96.0.1:80".parse().unwrap()), None);
         prop_assert!(model.services_of.is_empty() && model.by_ip.is_empty() && model.by_cluster_ip.is_empty());
         prop_assert!(model.slices_of.is_empty() && model.slices_at.is_empty());
     }
@@ -188,11 +191,11 @@ proptest! {
         let addrs = ["10.96.0.1:80", "10.1.0.2:8080", "10.1.0.3:8080", "10.96.0.2:90", "[fd96::2]:90", "10.1.0.7:9000"].map(|a| a.parse().unwrap());
         let pods = ["web-1", "old-1", "lone-1"].map(|name| ("shop".to_owned(), name.to_owned()));
         for (put, at) in steps {
-            let before = (addrs.map(|addr| view::outbound(&model, addr)), pods.clone().map(|pod| view::inbound(&model, &pod)));
+            let before = (addrs.map(|addr| outbound(&model, addr)), pods.clone().map(|pod| view::inbound(&model, &pod)));
             let event = if put { Event::Apply(all[at].clone()) } else { Event::Delete(all[at].key()) };
             let touched = model.apply([event]);
             for (addr, before) in addrs.iter().zip(before.0) {
-                prop_assert!(view::outbound(&model, *addr) == before || model.touches(&touched, *addr), "{}", addr);
+                prop_assert!(outbound(&model, *addr) == before || model.touches(&touched, *addr), "{}", addr);
             }
             for (pod, before) in pods.iter().zip(before.1) {
                 prop_assert!(view::inbound(&model, pod) == before || touched.pods.contains(pod), "{:?}", pod);

@@ -8,7 +8,7 @@ use conduit_api::operator::v1::{Edge, Golden, Resource, StatRow};
 use conduit_logic::words::{Direction, Protocol, Service, Workload};
 
 use crate::metrics::series::{Key, Sums, Tls};
-use crate::model::{Model, is_meshed, name_of, workload_of};
+use crate::model::{Model, is_meshed, name_of};
 
 /// Whether a workload, or a pod of it, is meant.
 #[must_use]
@@ -153,7 +153,7 @@ pub fn stat(
 /// Counts pods; those without traffic get a row too, unless only traffic between two was asked for.
 fn add_pods(model: &Model, resource: &Resource, between: bool, rows: &mut BTreeMap<RowName, Row>) {
     for pod in model.pods() {
-        let workload = workload_of(pod);
+        let workload = model.workload_of(pod);
         if !matches(resource, &workload, &pod.metadata.name, None) {
             continue;
         }

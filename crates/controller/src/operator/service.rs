@@ -12,6 +12,7 @@ use conduit_api::tap::v1::{InspectRequest, InspectResponse, TapEvent};
 use conduit_process::build;
 use conduit_process::tasks::Tasks;
 use conduit_tls::Credentials;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,11 +20,12 @@ use tonic::{Request, Response, Status};
 
 use super::proxies::{self, describe};
 use super::{rows, tap};
-use crate::identity::authority::Authority;
+use crate::identity::material::Rotation;
+use crate::identity::rotation::{Keeper, What};
 use crate::identity::service::unix_s;
 use crate::metrics::series::Aggregate;
-use crate::model::{name_of, workload_of};
-use crate::source::files::Problem;
+use crate::model::name_of;
+use crate::source::Problem;
 use crate::store::Store;
 
 /// A proxy counts as connected when it was heard of within this: its reports come every second.
@@ -39,8 +41,8 @@ pub struct Service {
     pub store: Arc<Store>,
     /// What was reported.
     pub aggregate: Arc<Aggregate>,
-    /// Whose anchors and issuer to tell.
-    pub authority: Arc<Authority>,
+    /// Whose anchors and issuer to tell, and to rotate.
+    pub keeper: Arc<Keeper>,
     /// How we prove ourselves to proxies.
     pub credentials: Credentials,
     /// Owns taps.
@@ -76,21 +78,12 @@ fn count(n: usize) -> u32 {
 impl Operator for Service {
     async fn info(&self, _: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
         let (services, pods, endpoints) = self.store.read(crate::model::Model::sizes);
-        let anchor = |der: &rustls::pki_types::CertificateDer<'_>| {
-            let end =
-                x509_parser::parse_x509_certificate(der).map(|(_, c)| c.validity().not_after.timestamp());
-            let digest = digest(der);
-            api::TrustAnchor {
-                sha256: digest,
-                not_after_unix_s: end.map_or(0, |end| u64::try_from(end).unwrap_or(0)),
-            }
-        };
         Ok(Response::new(api::InfoResponse {
             version: build::VERSION.to_owned(),
             trust_domain: self.trust_domain.clone(),
             uptime_s: self.started.elapsed().as_secs(),
-            trust_anchors: self.authority.anchors().iter().map(anchor).collect(),
-            issuer_not_after_unix_s: unix_s(self.authority.issuer_not_after()),
+            trust_anchors: self.keeper.authority.anchors().iter().map(anchor).collect(),
+            issuer_not_after_unix_s: unix_s(self.keeper.authority.issuer_not_after()),
             source: self.source.clone(),
             services: count(services),
             pods: count(pods),
@@ -98,6 +91,30 @@ impl Operator for Service {
             proxies_connected: count(self.streams.load(Ordering::Relaxed)),
             source_errors: errors(&self.store.problems()),
         }))
+    }
+
+    async fn identity(
+        &self,
+        _: Request<api::IdentityRequest>,
+    ) -> Result<Response<api::IdentityResponse>, Status> {
+        Ok(Response::new(Self::identity(self)))
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<api::RotateRequest>,
+    ) -> Result<Response<api::IdentityResponse>, Status> {
+        let what = match request.into_inner().what() {
+            api::rotate_request::What::Issuer => What::Issuer,
+            api::rotate_request::What::TrustAnchor => What::Anchor,
+            api::rotate_request::What::Unspecified => {
+                return Err(Status::invalid_argument("say what to rotate: the issuer or the trust anchor"));
+            }
+        };
+        tracing::info!(?what, "a rotation was asked for");
+        let begun = self.keeper.rotate(what).await;
+        begun.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
+        Ok(Response::new(Self::identity(self)))
     }
 
     async fn stat(&self, request: Request<api::StatRequest>) -> Result<Response<api::StatResponse>, Status> {
@@ -133,7 +150,7 @@ impl Operator for Service {
         let mut proxies = self.store.read(|model| {
             let meant = tap::resolve(model, &resource);
             let row = |proxy: proxies::Proxy| {
-                let workload = model.pod(&proxy.pod).map(workload_of).unwrap_or_default();
+                let workload = model.pod(&proxy.pod).map(|pod| model.workload_of(pod)).unwrap_or_default();
                 let state = heard.get(&proxy.pod);
                 let stats = state.map(|state| state.stats.clone()).unwrap_or_default();
                 let ago = state.map(|state| state.heard.elapsed());
@@ -202,6 +219,35 @@ impl Operator for Service {
         };
         let late = |_| Status::unavailable("the proxy did not answer in time");
         tokio::time::timeout(INSPECT_TIMEOUT, call).await.map_err(late)?
+    }
+}
+
+impl Service {
+    fn identity(&self) -> api::IdentityResponse {
+        let authority = &self.keeper.authority;
+        let material = authority.material();
+        let rotation = material.rotation.as_ref();
+        api::IdentityResponse {
+            trust_domain: self.trust_domain.clone(),
+            trust_anchors: authority.anchors().iter().map(anchor).collect(),
+            issuer: Some(anchor(&authority.issuer())),
+            certificate_lifetime_s: authority.lifetime().as_secs(),
+            phase: rotation.map(Rotation::phase).unwrap_or_default().to_owned(),
+            phase_since_unix_s: rotation.map(Rotation::since).unwrap_or_default(),
+            phase_until_unix_s: rotation.map(Rotation::until).unwrap_or_default(),
+            rotates: material.anchor_key.is_some(),
+        }
+    }
+}
+
+/// A certificate of an authority, by digest and validity.
+fn anchor(der: &CertificateDer<'_>) -> api::TrustAnchor {
+    let parsed = x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed.validity().clone());
+    let unix = |time: i64| u64::try_from(time).unwrap_or(0);
+    api::TrustAnchor {
+        sha256: digest(der),
+        not_before_unix_s: parsed.as_ref().map_or(0, |valid| unix(valid.not_before.timestamp())),
+        not_after_unix_s: parsed.as_ref().map_or(0, |valid| unix(valid.not_after.timestamp())),
     }
 }
 

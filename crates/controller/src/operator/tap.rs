@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::proxies::{self, Proxy, describe};
 use super::rows::matches;
-use crate::model::{Model, Name, pod_of, workload_of};
+use crate::model::{Model, Name, pod_of};
 use crate::store::Store;
 
 /// Events on their way to one client.
@@ -41,7 +41,7 @@ pub fn resolve(model: &Model, resource: &Resource) -> Vec<Proxy> {
     };
     let meant = |pod: &&crate::source::objects::Pod| match resource.kind.as_str() {
         "Service" => of_service(pod),
-        _ => matches(resource, &workload_of(pod), &pod.metadata.name, None),
+        _ => matches(resource, &model.workload_of(pod), &pod.metadata.name, None),
     };
     let mut proxies: Vec<Proxy> =
         model.pods().filter(meant).filter_map(|pod| proxies::of(model, pod)).collect();
@@ -217,7 +217,7 @@ fn name(model: &Model, event: &mut TapEvent) {
             && peer.pod.is_none()
         {
             peer.pod = Some((&pod_of(pod)).into());
-            peer.workload = Some((&workload_of(pod)).into());
+            peer.workload = Some((&model.workload_of(pod)).into());
         }
     }
 }

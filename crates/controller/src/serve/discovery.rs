@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::listener::caller;
 use crate::model::Name;
 use crate::store::{Store, Subject, View};
+use crate::view::Vantage;
 
 /// Subjects that one proxy may follow: what its own cache holds.
 const SUBJECTS_MAX: usize = 10_001;
@@ -54,8 +55,10 @@ impl Discovery for Service {
             .ok_or_else(|| Status::invalid_argument("the first message must name the pod"))?;
         let pod = self.prove(&caller, pod)?;
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
+        let vantage = Arc::new(self.store.read(|model| Vantage::of(model, &pod)));
         let mut followed = Followed {
             pod,
+            vantage,
             store: self.store.clone(),
             answers,
             tasks: self.tasks.child(),
@@ -106,6 +109,8 @@ impl Drop for Open {
 /// What one proxy follows. Dropping it ends the followers.
 struct Followed {
     pod: Name,
+    /// Where the pod is: a pod never moves, and its node's zone as good as never changes.
+    vantage: Arc<Vantage>,
     store: Arc<Store>,
     answers: mpsc::Sender<Result<WatchResponse, Status>>,
     tasks: Tasks,
@@ -148,7 +153,10 @@ impl Followed {
             }
             let view = self.store.follow(&subject);
             let tasks = self.tasks.child();
-            tasks.spawn_until_stopped("subject", follow(target, view, self.answers.clone()));
+            tasks.spawn_until_stopped(
+                "subject",
+                follow(target, view, self.vantage.clone(), self.answers.clone()),
+            );
             if let Some(before) = self.subjects.insert(subject, tasks) {
                 before.stop();
             }
@@ -177,12 +185,15 @@ impl Followed {
 async fn follow(
     target: Target,
     mut view: watch::Receiver<View>,
+    vantage: Arc<Vantage>,
     answers: mpsc::Sender<Result<WatchResponse, Status>>,
 ) {
     loop {
         let Ok(room) = answers.reserve().await else { return };
         let state = match &*view.borrow_and_update() {
-            View::Outbound(Some(destination)) => watch_response::State::Outbound(destination.as_ref().into()),
+            View::Outbound(Some(seen)) => {
+                watch_response::State::Outbound(seen.from(&vantage).as_ref().into())
+            }
             View::Inbound(Some(pod)) => watch_response::State::Inbound(pod.as_ref().into()),
             View::Outbound(None) | View::Inbound(None) => watch_response::State::Unknown(Unknown {}),
         };

@@ -13,8 +13,8 @@ use notify::{EventKind, RecursiveMode, Watcher};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::Event;
 use super::objects::{Key, Object};
+use super::{Event, Problem};
 
 /// A manifest larger than this is not read: the API server's own limit for an object is 1.5 MiB, and a file may hold several.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -24,23 +24,6 @@ const FILES_MAX: usize = 100_000;
 const REASON_CHARS_MAX: usize = 300;
 /// A change that the kernel did not tell of (a network file system) is found within this.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A document that cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Problem {
-    /// The file.
-    pub file: PathBuf,
-    /// The line in the file, from 1; 0 where it is not known.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.reason)
-    }
-}
 
 /// Tells whether a file was written or replaced since it was read. The inode and the time of the last change of any kind are part of
 /// it: two files that replace each other within one tick of the clock may have the same length.
@@ -93,17 +76,22 @@ impl Directory {
     pub fn problems(&self) -> Vec<Problem> {
         let mut all: Vec<_> = self.files.values().flat_map(|file| file.problems.clone()).collect();
         let unreadable = self.unreadable.clone();
-        all.extend(unreadable.map(|reason| Problem { file: self.path.clone(), line: 0, reason }));
+        all.extend(unreadable.map(|reason| Problem::in_file(self.path.clone(), 0, reason)));
         for (key, holders) in &self.holders {
             let mut holders = holders.iter();
             let Some(first) = holders.next() else { continue };
             all.extend(holders.map(|file| {
-                let reason =
-                    format!("{} {}/{} is in {} too, which is used", key.0, key.1, key.2, first.display());
-                Problem { file: file.clone(), line: 0, reason }
+                let reason = format!(
+                    "{} {}/{} is in {} too, which is used",
+                    key.0.name(),
+                    key.1,
+                    key.2,
+                    first.display()
+                );
+                Problem::in_file(file.clone(), 0, reason)
             }));
         }
-        all.sort_by(|a, b| (&a.file, a.line, &a.reason).cmp(&(&b.file, b.line, &b.reason)));
+        all.sort();
         all
     }
 
@@ -140,7 +128,7 @@ impl Directory {
             file.stamp = stamp;
             match text {
                 Ok(text) => update(file, &path, &text, &mut self.holders, &mut touched),
-                Err(reason) => file.problems = vec![Problem { file: path, line: 0, reason }],
+                Err(reason) => file.problems = vec![Problem::in_file(path, 0, reason)],
             }
         }
         let holders = &mut self.holders;
@@ -216,11 +204,8 @@ pub fn read(path: &Path, text: &str) -> (Vec<Object>, Vec<Problem>) {
         match document_to_object(&document) {
             Ok(object) => objects.extend(object),
             Err((line, reason)) => {
-                problems.push(Problem {
-                    file: path.to_owned(),
-                    line: (first_line + line.saturating_sub(1)).min(last_line),
-                    reason,
-                });
+                let line = (first_line + line.saturating_sub(1)).min(last_line);
+                problems.push(Problem::in_file(path.to_owned(), line, reason));
             }
         }
     }
@@ -260,51 +245,13 @@ fn document_to_object(text: &str) -> Result<Option<Object>, (usize, String)> {
         ("v1", "Pod") => Object::Pod(decode(text)?),
         ("v1", "Service") => Object::Service(decode(text)?),
         ("discovery.k8s.io/v1", "EndpointSlice") => Object::EndpointSlice(decode(text)?),
+        ("v1", "Node") => Object::Node(decode(text)?),
+        ("apps/v1", "ReplicaSet") => Object::ReplicaSet(decode(text)?),
+        ("batch/v1", "Job") => Object::Job(decode(text)?),
         _ => return Ok(None),
     };
-    check(&object).map_err(|reason| (1, reason))?;
-    Ok(Some(object))
-}
-
-/// What the types do not say. An object that is half understood could lead traffic to the wrong place.
-fn check(object: &Object) -> Result<(), String> {
-    let (kind, namespace, name) = object.key();
-    let proper = |text: &str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
-    };
-    for (field, text) in [("name", &name), ("namespace", &namespace)] {
-        if !proper(text) {
-            return Err(format!("metadata.{field} `{}` of a {kind} is not a name in Kubernetes", cut(text)));
-        }
-    }
-    let address = |field: &str, text: &str| {
-        let known = matches!(text, "" | "None") || text.parse::<std::net::IpAddr>().is_ok();
-        if known { Ok(()) } else { Err(format!("{field} `{}` is not an IP address", cut(text))) }
-    };
-    match object {
-        Object::Pod(pod) => {
-            let account = pod.spec.service_account_name.as_str();
-            if !account.is_empty() && !proper(account) {
-                return Err(format!(
-                    "spec.serviceAccountName `{}` is not a name in Kubernetes",
-                    cut(account)
-                ));
-            }
-            address("status.podIP", &pod.status.pod_ip)?;
-            pod.status.pod_ips.iter().try_for_each(|ip| address("status.podIPs", &ip.ip))
-        }
-        Object::Service(service) => {
-            address("spec.clusterIP", &service.spec.cluster_ip)?;
-            service.spec.cluster_ips.iter().try_for_each(|ip| address("spec.clusterIPs", ip))
-        }
-        // Those of the type FQDN are names, which nobody follows.
-        Object::EndpointSlice(_) => Ok(()),
-    }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(64).collect()
+    object.check().map_err(|reason| (1, reason))?;
+    Ok(Some(object.trimmed()))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, (usize, String)> {

@@ -21,6 +21,9 @@ pub struct Metadata {
     /// Empty means `default`.
     #[serde(deserialize_with = "nullable")]
     pub namespace: String,
+    /// Tells an object from a later one of the same name.
+    #[serde(deserialize_with = "nullable")]
+    pub uid: String,
     /// Labels.
     #[serde(deserialize_with = "nullable")]
     pub labels: BTreeMap<String, String>,
@@ -42,6 +45,9 @@ pub struct Owner {
     /// Its name.
     #[serde(deserialize_with = "nullable")]
     pub name: String,
+    /// Whether it is the one that manages the object; at most one is.
+    #[serde(deserialize_with = "nullable")]
+    pub controller: bool,
 }
 
 /// A port by number or by name.
@@ -77,6 +83,9 @@ pub struct PodSpec {
     /// Containers.
     #[serde(deserialize_with = "nullable")]
     pub containers: Vec<Container>,
+    /// The node that it runs on; empty until it is scheduled.
+    #[serde(deserialize_with = "nullable")]
+    pub node_name: String,
     /// Whether its addresses are its node's, which many pods share.
     #[serde(deserialize_with = "nullable")]
     pub host_network: bool,
@@ -136,6 +145,9 @@ pub struct Service {
     pub metadata: Metadata,
     /// What is wanted.
     pub spec: ServiceSpec,
+    /// What is.
+    #[serde(deserialize_with = "nullable")]
+    pub status: ServiceStatus,
 }
 
 /// A Service's spec.
@@ -153,9 +165,42 @@ pub struct ServiceSpec {
     /// Ports.
     #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ServicePort>,
-    /// Which pods.
+    /// `Local` where only endpoints on the caller's own node count.
     #[serde(deserialize_with = "nullable")]
-    pub selector: BTreeMap<String, String>,
+    pub internal_traffic_policy: String,
+    /// `Local` where a node port leads only to endpoints on that node.
+    #[serde(deserialize_with = "nullable")]
+    pub external_traffic_policy: String,
+}
+
+/// A Service's status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// Of a service of the type LoadBalancer.
+    #[serde(deserialize_with = "nullable")]
+    pub load_balancer: LoadBalancer,
+}
+
+/// What a load balancer has given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// Where it can be reached.
+    #[serde(deserialize_with = "nullable")]
+    pub ingress: Vec<Ingress>,
+}
+
+/// One way in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ingress {
+    /// The address; empty where it has a host name.
+    #[serde(deserialize_with = "nullable")]
+    pub ip: String,
+    /// `Proxy` where traffic must go through the load balancer itself.
+    #[serde(deserialize_with = "nullable")]
+    pub ip_mode: String,
 }
 
 /// A Service's port.
@@ -167,6 +212,9 @@ pub struct ServicePort {
     pub name: String,
     /// Its number.
     pub port: u16,
+    /// The port on every node; 0 where it has none.
+    #[serde(deserialize_with = "nullable")]
+    pub node_port: u16,
     /// The pods' port, where it is another.
     pub target_port: Option<PortName>,
     /// What it speaks.
@@ -217,6 +265,32 @@ pub struct SliceEndpoint {
     pub target_ref: Option<TargetRef>,
     /// Its zone.
     pub zone: Option<String>,
+    /// Its node.
+    pub node_name: Option<String>,
+    /// From where it should be used.
+    #[serde(deserialize_with = "nullable")]
+    pub hints: Hints,
+}
+
+/// From where an endpoint should be used, as the endpoint slice controller says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hints {
+    /// From these zones.
+    #[serde(deserialize_with = "nullable")]
+    pub for_zones: Vec<Named>,
+    /// From these nodes.
+    #[serde(deserialize_with = "nullable")]
+    pub for_nodes: Vec<Named>,
+}
+
+/// A name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    /// The name.
+    #[serde(deserialize_with = "nullable")]
+    pub name: String,
 }
 
 /// An endpoint's state. Absent means unknown, which counts as ready (Kubernetes API, EndpointConditions).
@@ -225,6 +299,10 @@ pub struct SliceEndpoint {
 pub struct Conditions {
     /// Whether it takes new traffic.
     pub ready: Option<bool>,
+    /// Whether it could serve, be it ending or not.
+    pub serving: Option<bool>,
+    /// Whether it is ending.
+    pub terminating: Option<bool>,
 }
 
 /// What an endpoint stands for.
@@ -242,6 +320,87 @@ pub struct TargetRef {
     pub namespace: String,
 }
 
+/// A Node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Metadata.
+    pub metadata: Metadata,
+    /// What is.
+    #[serde(deserialize_with = "nullable")]
+    pub status: NodeStatus,
+}
+
+/// A Node's status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// Its addresses and names.
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// An address or a name of a Node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// The address.
+    #[serde(deserialize_with = "nullable")]
+    pub address: String,
+}
+
+/// A ReplicaSet, of which only the owner counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ReplicaSet {
+    /// Metadata.
+    pub metadata: Metadata,
+}
+
+/// A Job, of which only the owner counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Job {
+    /// Metadata.
+    pub metadata: Metadata,
+}
+
+/// A kind that Conduit reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Pods.
+    Pod,
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    EndpointSlice,
+    /// Nodes.
+    Node,
+    /// ReplicaSets.
+    ReplicaSet,
+    /// Jobs.
+    Job,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pod, Self::Service, Self::EndpointSlice, Self::Node, Self::ReplicaSet, Self::Job];
+
+    /// As the API writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::Job => "Job",
+        }
+    }
+}
+
 /// An object of a kind that Conduit reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
@@ -251,22 +410,138 @@ pub enum Object {
     Service(Box<Service>),
     /// An EndpointSlice.
     EndpointSlice(Box<EndpointSlice>),
+    /// A Node.
+    Node(Box<Node>),
+    /// A ReplicaSet.
+    ReplicaSet(Box<ReplicaSet>),
+    /// A Job.
+    Job(Box<Job>),
 }
 
 /// What names an object: kind, namespace, name.
-pub type Key = (&'static str, String, String);
+pub type Key = (Kind, String, String);
+
+/// The longest name that Kubernetes allows (RFC 1123 subdomain).
+const NAME_CHARS_MAX: usize = 253;
+/// Of a text that is no name or address, so much is shown.
+const SHOWN_CHARS_MAX: usize = 64;
+
+/// Annotations of ours begin so; no others are kept.
+const ANNOTATION_PREFIX: &str = "conduit.io/";
+/// The label by which an EndpointSlice names its service.
+pub const LABEL_SERVICE: &str = "kubernetes.io/service-name";
+/// The label by which a ReplicaSet's pods name its template.
+pub const LABEL_TEMPLATE: &str = "pod-template-hash";
+/// The label by which a Node names its zone.
+pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 
 impl Object {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Node(_) => Kind::Node,
+            Self::ReplicaSet(_) => Kind::ReplicaSet,
+            Self::Job(_) => Kind::Job,
+        }
+    }
+
+    fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Pod(pod) => &pod.metadata,
+            Self::Service(service) => &service.metadata,
+            Self::EndpointSlice(slice) => &slice.metadata,
+            Self::Node(node) => &node.metadata,
+            Self::ReplicaSet(set) => &set.metadata,
+            Self::Job(job) => &job.metadata,
+        }
+    }
+
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        match self {
+            Self::Pod(pod) => &mut pod.metadata,
+            Self::Service(service) => &mut service.metadata,
+            Self::EndpointSlice(slice) => &mut slice.metadata,
+            Self::Node(node) => &mut node.metadata,
+            Self::ReplicaSet(set) => &mut set.metadata,
+            Self::Job(job) => &mut job.metadata,
+        }
+    }
+
     /// The object's name among all objects.
     #[must_use]
     pub fn key(&self) -> Key {
-        let (kind, metadata) = match self {
-            Self::Pod(pod) => ("Pod", &pod.metadata),
-            Self::Service(service) => ("Service", &service.metadata),
-            Self::EndpointSlice(slice) => ("EndpointSlice", &slice.metadata),
-        };
-        (kind, namespace(metadata).to_owned(), metadata.name.clone())
+        let metadata = self.metadata();
+        (self.kind(), namespace(metadata).to_owned(), metadata.name.clone())
     }
+
+    /// Drops the labels and annotations that nobody reads: there are often more of them than of everything else.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        let metadata = self.metadata_mut();
+        metadata.annotations.retain(|name, _| name.starts_with(ANNOTATION_PREFIX));
+        metadata.labels.retain(|name, _| {
+            let ours = [conduit_logic::ports::LABEL_MESHED, LABEL_SERVICE, LABEL_TEMPLATE, LABEL_ZONE];
+            ours.contains(&name.as_str())
+        });
+        if let Self::Pod(pod) = &mut self {
+            pod.spec.containers.retain(|container| !container.ports.is_empty());
+        }
+        self
+    }
+
+    /// What the types do not say. An object that is half understood could lead traffic to the wrong place.
+    ///
+    /// # Errors
+    /// The field that cannot be used, and why.
+    pub fn check(&self) -> Result<(), String> {
+        let (kind, namespace, name) = self.key();
+        for (field, text) in [("name", &name), ("namespace", &namespace)] {
+            if !proper(text) {
+                let kind = kind.name();
+                return Err(format!(
+                    "metadata.{field} `{}` of a {kind} is not a name in Kubernetes",
+                    cut(text)
+                ));
+            }
+        }
+        match self {
+            Self::Pod(pod) => {
+                let account = pod.spec.service_account_name.as_str();
+                if !account.is_empty() && !proper(account) {
+                    return Err(format!(
+                        "spec.serviceAccountName `{}` is not a name in Kubernetes",
+                        cut(account)
+                    ));
+                }
+                address("status.podIP", &pod.status.pod_ip)?;
+                pod.status.pod_ips.iter().try_for_each(|ip| address("status.podIPs", &ip.ip))
+            }
+            Self::Service(service) => {
+                address("spec.clusterIP", &service.spec.cluster_ip)?;
+                service.spec.cluster_ips.iter().try_for_each(|ip| address("spec.clusterIPs", ip))
+            }
+            // Endpoint addresses of the type FQDN are names, which nobody follows; so are some of a node's.
+            Self::EndpointSlice(_) | Self::Node(_) | Self::ReplicaSet(_) | Self::Job(_) => Ok(()),
+        }
+    }
+}
+
+fn proper(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !text.is_empty() && text.len() <= NAME_CHARS_MAX && text.chars().all(plain)
+}
+
+fn address(field: &str, text: &str) -> Result<(), String> {
+    let known = matches!(text, "" | "None") || text.parse::<IpAddr>().is_ok();
+    if known { Ok(()) } else { Err(format!("{field} `{}` is not an IP address", cut(text))) }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 /// Whether a port is TCP; Conduit leaves all else alone.
@@ -302,10 +577,35 @@ impl Pod {
 }
 
 impl Service {
-    /// All cluster IPs that can be read; none for a headless service.
-    pub fn cluster_ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// All addresses that lead to it and can be read: cluster IPs, of which a headless service has none, and what its load
+    /// balancer has given, which leads to it without a detour, as it does without a mesh. External IPs are left out: whoever may
+    /// write a service could take any address with them.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let all = self.spec.cluster_ips.iter().map(String::as_str);
         let one = std::iter::once(self.spec.cluster_ip.as_str()).filter(|_| self.spec.cluster_ips.is_empty());
-        all.chain(one).filter_map(|ip| ip.parse().ok())
+        let balanced = self.status.load_balancer.ingress.iter().filter(|way| way.ip_mode != "Proxy");
+        all.chain(one).chain(balanced.map(|way| way.ip.as_str())).filter_map(|ip| ip.parse().ok())
+    }
+
+    /// Whether it has no address of its own: its name leads to its pods.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.spec.cluster_ip == "None"
+    }
+
+    /// The ports that nodes forward to it; none where each node forwards to its own pods only.
+    pub fn node_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        let anywhere = self.spec.external_traffic_policy != "Local";
+        let tcp = self.spec.ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
+        tcp.map(|port| port.node_port).filter(move |port| anywhere && *port != 0)
+    }
+}
+
+impl Metadata {
+    /// The owner that manages the object; else the first.
+    #[must_use]
+    pub fn controller(&self) -> Option<&Owner> {
+        let owners = &self.owner_references;
+        owners.iter().find(|owner| owner.controller).or_else(|| owners.first())
     }
 }

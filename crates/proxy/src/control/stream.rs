@@ -10,13 +10,19 @@ use std::time::Duration;
 use conduit_api::common::v1::SocketAddress;
 use conduit_api::discovery::v1::discovery_client::DiscoveryClient;
 use conduit_api::discovery::v1::{Target, WatchRequest, WatchResponse, target, watch_response};
+use conduit_api::identity::v1::identity_client::IdentityClient;
+use conduit_api::identity::v1::{TrustBundle, WatchTrustRequest};
 use conduit_logic::words::Pod;
 use conduit_process::build;
 use conduit_process::ready::Gate;
 use conduit_tls::Credentials;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryFutureExt};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
 use super::discovery::{Answer, Shared};
 use super::{Backoff, channel};
@@ -64,6 +70,7 @@ impl Follow {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
         let mut subscribed = HashSet::new();
         requests.send(self.first(&mut subscribed)).await?;
+        let mut bundles = trust_bundles(channel.clone());
         let mut client = DiscoveryClient::new(channel);
         let mut answers = client.watch(ReceiverStream::new(outgoing)).await?.into_inner();
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
@@ -83,6 +90,7 @@ impl Follow {
                         requests.send(request).await?;
                     }
                 }
+                Some(bundle) = bundles.next() => self.trust(bundle),
                 _ = sweep.tick() => {
                     let request = self.forget(&mut subscribed);
                     if !request.unsubscribe.is_empty() {
@@ -120,6 +128,17 @@ impl Follow {
         let mut forgotten = self.shared.sweep();
         forgotten.retain(|addr| subscribed.remove(addr));
         WatchRequest { unsubscribe: forgotten.iter().map(target).collect(), ..WatchRequest::default() }
+    }
+
+    /// Puts trust anchors in force, for every handshake from now on.
+    fn trust(&self, bundle: TrustBundle) {
+        let anchors: Vec<_> = bundle.trust_anchors_der.into_iter().map(CertificateDer::from).collect();
+        let (count, changed) = (anchors.len(), anchors != self.credentials.anchors());
+        match self.credentials.trust(anchors) {
+            Ok(()) if changed => tracing::info!(count, "other trust anchors are in force"),
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "trust anchors cannot be used; those before stay"),
+        }
     }
 
     fn take(&self, answer: WatchResponse) {
@@ -161,6 +180,14 @@ impl Follow {
         }
         Ok(())
     }
+}
+
+/// The trust anchors, as they change. It ends with its first error: an older controller has none to tell, and from one that
+/// cannot be reached the stream of discovery ends as well.
+fn trust_bundles(channel: Channel) -> BoxStream<'static, TrustBundle> {
+    let call = async move { IdentityClient::new(channel).watch_trust(WatchTrustRequest {}).await };
+    let bundles = call.map_ok(tonic::Response::into_inner).try_flatten_stream();
+    bundles.scan((), |(), bundle| std::future::ready(bundle.ok())).boxed()
 }
 
 fn target(addr: &SocketAddr) -> Target {

@@ -13,6 +13,7 @@ mod tcp;
 mod ipv6;
 mod security;
 mod limits;
+mod rotation;
 mod outage;
 mod churn;
 mod drain;

@@ -1,0 +1,63 @@
+use super::*;
+use crate::identity::authority::Authority;
+
+const LIFE: Duration = Duration::from_secs(60);
+
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn fresh() -> Material {
+    Material::generate("cluster.local", now()).unwrap()
+}
+
+fn anchors(material: &Material) -> usize {
+    material.anchors.matches("BEGIN CERTIFICATE").count()
+}
+
+#[test]
+fn a_new_issuer_stands_below_the_same_anchor() {
+    let before = fresh();
+    let after = before.renew_issuer("cluster.local", now()).unwrap();
+    assert_eq!((&after.anchors, &after.rotation), (&before.anchors, &None));
+    assert_ne!(after.issuer, before.issuer);
+    Authority::new(&after, LIFE).unwrap();
+    let given = Material { anchor_key: None, ..before };
+    let refused = given.renew_issuer("cluster.local", now()).unwrap_err().to_string();
+    assert!(refused.contains("not kept here"), "{refused}");
+    assert!(given.renew_anchor("cluster.local", now(), LIFE).is_err());
+}
+
+#[test]
+fn an_anchor_is_published_signed_with_and_then_the_old_one_goes() {
+    let (old, start) = (fresh(), now());
+    let published = old.renew_anchor("cluster.local", start, LIFE).unwrap();
+    assert_eq!((anchors(&published), &published.issuer), (2, &old.issuer), "still signed below the old one");
+    assert!(published.renew_anchor("cluster.local", start, LIFE).is_err());
+    assert!(published.renew_issuer("cluster.local", start).is_err());
+    assert_eq!(published.advance(start + LIFE, LIFE, false), None, "somebody may still lack the new one");
+    let signing = published.advance(start, LIFE, true).unwrap();
+    assert!(published.advance(start + LIFE + MARGIN, LIFE, false).is_some(), "by then everybody has renewed");
+    assert_eq!((anchors(&signing), signing.issuer != old.issuer), (2, true));
+    assert_eq!(
+        signing.advance(start + LIFE, LIFE, true),
+        None,
+        "certificates below the old one are still good"
+    );
+    let done = signing.advance(start + LIFE + MARGIN, LIFE, true).unwrap();
+    assert_eq!((anchors(&done), done.rotation.is_none()), (1, true));
+    assert!(!old.anchors.contains(done.anchors.trim()));
+    assert_eq!(done.advance(start + 10 * LIFE, LIFE, true), None);
+    for state in [&old, &published, &signing, &done] {
+        Authority::new(state, LIFE).unwrap();
+    }
+    done.renew_issuer("cluster.local", now()).unwrap();
+}
+
+#[test]
+fn a_state_survives_being_written_down_and_is_shown_without_keys() {
+    let state = fresh().renew_anchor("cluster.local", now(), LIFE).unwrap();
+    let text = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<Material>(&text).unwrap(), state);
+    assert!(!format!("{state:?}").contains("PRIVATE KEY"));
+}

@@ -1,0 +1,136 @@
+//! What the controller stands on: files, or a cluster. Here, and nowhere after it, is decided where objects come from, who judges
+//! tokens, where trust anchor and issuer are kept, and whether there are other replicas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use conduit_process::ready::Gate;
+use conduit_process::tasks::Tasks;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{RunArguments, Source};
+use crate::identity::directory::Directory;
+use crate::identity::material::Material;
+use crate::identity::rotation::Vault;
+use crate::identity::service::Reviewer;
+use crate::identity::{review, secret, tokens};
+use crate::kubernetes::client;
+use crate::kubernetes::lease::Candidate;
+use crate::source::kubernetes::{self, Watches};
+use crate::source::{Event, Problem, files};
+use crate::store::Store;
+
+/// Batches of changes on their way from the source to the model.
+const BATCHES_MAX: usize = 8;
+/// The pause before the API server is asked again for trust anchor and issuer on the start.
+const START_PAUSE: Duration = Duration::from_secs(1);
+
+/// What was found, or begun.
+pub struct Surroundings {
+    /// Trust anchor and issuer.
+    pub material: Material,
+    /// Where they are kept.
+    pub vault: Vault,
+    /// Who judges tokens.
+    pub reviewer: Reviewer,
+    /// Whether this replica writes.
+    pub leads: watch::Receiver<bool>,
+    /// What is counted of watches; nothing where the source has none.
+    pub watches: Arc<Watches>,
+    /// The source, for people.
+    pub source: String,
+}
+
+impl Surroundings {
+    /// Begins to read the source, as tasks of `tasks`. `gate` opens when the model is complete.
+    ///
+    /// # Errors
+    /// When what is configured cannot be used. An API server that does not answer is waited for.
+    pub async fn find(config: &RunArguments, store: &Arc<Store>, gate: Gate, tasks: &Tasks) -> Result<Self> {
+        let (changes, batches) = mpsc::channel(BATCHES_MAX);
+        apply(store, batches, gate, tasks);
+        match config.source {
+            Source::Files => Self::files(config, changes, tasks).await,
+            Source::Kubernetes => Self::cluster(config, store, changes, tasks).await,
+        }
+    }
+
+    async fn files(
+        config: &RunArguments,
+        changes: mpsc::Sender<(Vec<Event>, Vec<Problem>)>,
+        tasks: &Tasks,
+    ) -> Result<Self> {
+        let paths = config.files()?;
+        let (manifests, trust_domain) = (paths.manifests.clone(), config.trust_domain.clone());
+        tasks.spawn_until_stopped("manifests", async move {
+            if let Err(error) = files::follow(manifests, changes).await {
+                tracing::error!(%error, "the manifests can no longer be watched");
+            }
+        });
+        let vault = Vault::Directory(Directory::new(&paths.identity_dir));
+        Ok(Self {
+            material: vault.open(&trust_domain).await?,
+            vault,
+            reviewer: Reviewer::Keys(tokens::Reviewer { keys: paths.token_keys, trust_domain }),
+            // There is no other.
+            leads: watch::channel(true).1,
+            watches: Arc::default(),
+            source: format!("files: {}", paths.manifests.display()),
+        })
+    }
+
+    async fn cluster(
+        config: &RunArguments,
+        store: &Arc<Store>,
+        changes: mpsc::Sender<(Vec<Event>, Vec<Problem>)>,
+        tasks: &Tasks,
+    ) -> Result<Self> {
+        let client = client::connect(config.watch_timeout).await?;
+        let watches = Watches::new();
+        let follow = kubernetes::follow(client.clone(), config.watch_timeout, watches.clone(), changes);
+        tasks.spawn_until_stopped("watches", Box::pin(follow));
+        let leads = elect(&client, config, tasks);
+        let vault = Vault::Secret(secret::Store::new(&client, &config.namespace));
+        let material = loop {
+            match vault.open(&config.trust_domain).await {
+                Ok(material) => break material,
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "trust anchor and issuer cannot be read or made yet; trying again");
+                    tokio::time::sleep(START_PAUSE).await;
+                }
+            }
+        };
+        let timeout = config.token_review_timeout;
+        let reviewer = review::Reviewer::new(&client, &config.trust_domain, store.clone(), timeout);
+        let source = "kubernetes".to_owned();
+        Ok(Self { material, vault, reviewer: Reviewer::Api(Box::new(reviewer)), leads, watches, source })
+    }
+}
+
+/// Takes part in the election. A pod's name may come again (a StatefulSet's does): the part that is made up does not.
+fn elect(client: &Client, config: &RunArguments, tasks: &Tasks) -> watch::Receiver<bool> {
+    let name = config.pod_name.as_deref().unwrap_or("conduit-controller");
+    let me = format!("{name}_{:016x}", fastrand::u64(..));
+    let (candidate, leads) = Candidate::new(client, &config.namespace, me);
+    tasks.spawn("election", Box::pin(candidate.run(tasks.token().clone())));
+    leads
+}
+
+/// Feeds the model.
+fn apply(
+    store: &Arc<Store>,
+    mut batches: mpsc::Receiver<(Vec<Event>, Vec<Problem>)>,
+    gate: Gate,
+    tasks: &Tasks,
+) {
+    let store = store.clone();
+    tasks.spawn_until_stopped("model", async move {
+        while let Some((events, problems)) = batches.recv().await {
+            store.apply(events, problems);
+            gate.open();
+        }
+    });
+}
