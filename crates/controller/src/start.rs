@@ -36,6 +36,7 @@ use crate::metrics::series::Aggregate;
 use crate::serve::{discovery, listener};
 use crate::source::files;
 use crate::store::Store;
+use crate::webhook::Webhook;
 use crate::{identity, metrics, operator, page};
 
 /// Batches of changes on their way from the source to the model.
@@ -73,6 +74,7 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     parts.serve_admin(readiness.clone(), logs)?;
     parts.serve_operator()?;
     parts.serve_proxies().await?;
+    parts.serve_webhook(&readiness).await?;
     listening.open();
 
     let signal = signal::terminated().await;
@@ -131,6 +133,18 @@ impl Parts<'_> {
             }
         });
         Ok(())
+    }
+
+    /// Serves the admission webhook where one is configured.
+    async fn serve_webhook(&self, readiness: &Readiness) -> Result<()> {
+        let injection = &self.config.injection;
+        let (Some(addr), Some(mesh)) = (injection.webhook_addr, injection.mesh(&self.config.trust_domain))
+        else {
+            return Ok(());
+        };
+        let client = kube::Client::try_default().await.context("finding the API server")?;
+        let webhook = Webhook { addr, client, authority: self.authority.clone(), mesh };
+        webhook.start(readiness, self.tasks).await
     }
 
     async fn serve_proxies(&self) -> Result<()> {
