@@ -9,6 +9,8 @@ mod edges;
 mod top;
 mod tap;
 mod check;
+mod install;
+mod inject;
 mod version;
 mod diagnostics;
 mod local;
@@ -54,6 +56,11 @@ fn run(args: Conduit) -> Result<(), Failure> {
         Verb::Top(top) => block_on(top::run(top, connection)),
         Verb::Tap(tap) => block_on(tap::run(*tap, connection)),
         Verb::Check(check) => block_on(check::run(check, connection)),
+        Verb::Install(args) => install::install(&args),
+        Verb::Upgrade(args) => install::upgrade(&args),
+        Verb::Uninstall(_) => install::uninstall(),
+        Verb::Inject(args) => inject::inject(&args),
+        Verb::Uninject(args) => inject::uninject(&args),
         Verb::Version(version) => block_on(version::run(version, connection)),
         Verb::Diagnostics(diagnostics) => block_on(diagnostics::run(diagnostics, connection)),
         Verb::Local(local) => local::run(local.verb, connection),

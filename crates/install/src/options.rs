@@ -5,6 +5,10 @@ use conduit_inject::settings::image;
 use conduit_logic::ports;
 use thiserror::Error;
 
+/// Where images are looked for unless another registry is named: on the node itself. A name without a host would be looked for in a
+/// public registry, where it may be anybody's.
+pub const REGISTRY: &str = "localhost";
+
 /// An option that cannot be meant.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{option}: {reason}")]
@@ -40,8 +44,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ha: false,
-            controller_image: image_of("", "conduit-controller", env!("CARGO_PKG_VERSION")),
-            proxy_image: image_of("", "conduit-proxy", env!("CARGO_PKG_VERSION")),
+            controller_image: image_of(REGISTRY, "conduit-controller", env!("CARGO_PKG_VERSION")),
+            proxy_image: image_of(REGISTRY, "conduit-proxy", env!("CARGO_PKG_VERSION")),
             image_pull_policy: "IfNotPresent".to_owned(),
             trust_domain: ports::TRUST_DOMAIN.to_owned(),
             log_level: "info".to_owned(),
