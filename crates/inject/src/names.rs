@@ -1,4 +1,4 @@
-//! The annotations, labels and object names of injection, in one table. docs/injection.md lists them and a test holds the two equal.
+//! The annotations, labels and object names of injection, in one table. docs/annotations.md is generated from it.
 
 /// On a namespace or a pod: `enabled` or `disabled`. Also read as a label of a pod, where the API server itself can leave it out.
 pub const INJECT: &str = "conduit.io/inject";

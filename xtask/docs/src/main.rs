@@ -1,8 +1,9 @@
-//! Writes docs/ports.md, docs/configuration.md, docs/metrics.md and the Helm chart from the tables in the code, or compares them
+//! Writes docs/ports.md, docs/configuration.md, docs/metrics.md, docs/annotations.md and the Helm chart from the tables in the code, or compares them
 //! (`--check`).
 //! Started by `cargo xtask docs`; it is a crate of its own because it links Conduit's libraries, which xtask must not.
 //! Deliberately absent: pages that people write.
 
+mod annotations;
 mod configuration;
 mod metrics;
 mod ports;
@@ -30,6 +31,7 @@ fn main() -> Result<ExitCode> {
         ("docs/ports.md".to_owned(), ports::page()),
         ("docs/configuration.md".to_owned(), configuration::page()),
         ("docs/metrics.md".to_owned(), metrics::page()),
+        ("docs/annotations.md".to_owned(), annotations::page()),
     ];
     let chart = conduit_install::chart::files().into_iter();
     pages.extend(chart.map(|(name, file)| (format!("charts/conduit/{name}"), file)));
