@@ -35,7 +35,8 @@ const PACKAGES: [(&str, &str); 20] = [
 ];
 
 /// Go programs with their pinned versions.
-const GO_PROGRAMS: [(&str, &str); 3] = [
+const GO_PROGRAMS: [(&str, &str); 4] = [
+    ("helm", "helm.sh/helm/v3/cmd/helm@v3.22.0"),
     ("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
     ("ghz", "github.com/bojand/ghz/cmd/ghz@v0.120.0"),
     ("fortio", "fortio.org/fortio@v1.68.0"),

@@ -1,6 +1,8 @@
 //! The flags as they are typed: every verb, option and default, with the help that `--help` prints. It reads nothing else and
 //! decides nothing; each verb's file takes its struct from here.
 
+mod kubernetes;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use conduit_testbed::spec::Port;
 use crate::connect::Target;
 use crate::output::{Colour, Format};
 use crate::units::parse_duration;
+
+pub(crate) use kubernetes::{Inject, Install, Uninject, Uninstall};
 
 const AFTER: &str = "\
 Exit codes:
@@ -64,6 +68,11 @@ pub(crate) enum Verb {
     Tap(Box<Tap>),
     Check(Check),
     Identity(Identity),
+    Install(Install),
+    Upgrade(Install),
+    Uninstall(Uninstall),
+    Inject(Inject),
+    Uninject(Uninject),
     Version(Version),
     Diagnostics(Diagnostics),
     Local(Local),

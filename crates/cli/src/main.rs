@@ -10,6 +10,8 @@ mod top;
 mod tap;
 mod check;
 mod identity;
+mod install;
+mod inject;
 mod version;
 mod diagnostics;
 mod local;
@@ -56,6 +58,11 @@ fn run(args: Conduit) -> Result<(), Failure> {
         Verb::Tap(tap) => block_on(tap::run(*tap, connection)),
         Verb::Check(check) => block_on(check::run(check, connection)),
         Verb::Identity(identity) => block_on(identity::run(identity, connection)),
+        Verb::Install(args) => install::install(&args),
+        Verb::Upgrade(args) => install::upgrade(&args),
+        Verb::Uninstall(_) => install::uninstall(),
+        Verb::Inject(args) => inject::inject(&args),
+        Verb::Uninject(args) => inject::uninject(&args),
         Verb::Version(version) => block_on(version::run(version, connection)),
         Verb::Diagnostics(diagnostics) => block_on(diagnostics::run(diagnostics, connection)),
         Verb::Local(local) => local::run(local.verb, connection),

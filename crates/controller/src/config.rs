@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use conduit_inject::settings::{Settings, Sidecar};
+use conduit_inject::{Mesh, Redirection};
 use conduit_logic::ports;
 use conduit_logic::words::Identity;
 
@@ -101,6 +103,55 @@ pub struct RunArguments {
     /// Log filter: error, warn, info, debug, trace, or by module
     #[arg(long, env = "CONDUIT_CONTROLLER_LOG", default_value = "info")]
     pub log: String,
+    /// The webhook, and what the pods' proxies start from.
+    #[command(flatten)]
+    pub injection: InjectionArguments,
+}
+
+/// The webhook, and what the settings of pods' proxies start from.
+#[derive(Debug, Clone, Args)]
+pub struct InjectionArguments {
+    /// Where the admission webhook listens for the API server; without it nothing is injected
+    #[arg(long, env = "CONDUIT_CONTROLLER_WEBHOOK_ADDR", requires = "proxy_image")]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Image of the proxy, for pods that name no other
+    #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_IMAGE", value_parser = conduit_inject::settings::image)]
+    pub proxy_image: Option<String>,
+    /// When the proxy's image is pulled: Always, IfNotPresent or Never
+    #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_IMAGE_PULL_POLICY", default_value = "IfNotPresent",
+        value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub proxy_image_pull_policy: String,
+    /// How proxies run: native (Kubernetes 1.29 and later) or classic
+    #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_SIDECAR", default_value = "native", value_parser = ["native", "classic"])]
+    pub proxy_sidecar: String,
+    /// Where proxies find the controller: host:port
+    #[arg(
+        long,
+        env = "CONDUIT_CONTROLLER_PROXY_CONTROLLER_ADDR",
+        default_value = "conduit-controller.conduit.svc:8086"
+    )]
+    pub proxy_controller_addr: String,
+    /// The cluster's networks, where proxies should not assume the private ranges
+    #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_CLUSTER_NETWORKS")]
+    pub proxy_cluster_networks: Option<String>,
+}
+
+impl InjectionArguments {
+    /// What pods' settings start from; the trust anchors are to be filled in. `None` where there is no webhook.
+    #[must_use]
+    pub fn mesh(&self, trust_domain: &str) -> Option<Mesh> {
+        let mut settings = Settings::of_image(self.proxy_image.as_deref()?);
+        settings.image_pull_policy = self.proxy_image_pull_policy.clone();
+        settings.sidecar = if self.proxy_sidecar == "classic" { Sidecar::Classic } else { Sidecar::Native };
+        Some(Mesh {
+            controller_addr: self.proxy_controller_addr.clone(),
+            trust_domain: trust_domain.to_owned(),
+            trust_anchors: String::new(),
+            cluster_networks: self.proxy_cluster_networks.clone(),
+            redirection: Redirection::Init,
+            settings,
+        })
+    }
 }
 
 impl RunArguments {

@@ -11,6 +11,7 @@ pub mod view;
 pub mod store;
 pub mod serve;
 pub mod identity;
+pub mod webhook;
 pub mod metrics;
 pub mod operator;
 pub mod page;

@@ -33,11 +33,13 @@ use crate::config::RunArguments;
 use crate::identity::authority::Authority;
 use crate::identity::rotation::Keeper;
 use crate::identity::service::Reviewer;
+use crate::kubernetes::client;
 use crate::metrics::series::Aggregate;
 use crate::serve::{discovery, listener};
 use crate::source::kubernetes::Watches;
 use crate::store::Store;
 use crate::surroundings::Surroundings;
+use crate::webhook::Webhook;
 use crate::{identity, metrics, operator, page};
 
 /// Connections that have shaken hands and are not yet served.
@@ -91,6 +93,7 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     parts.serve_admin(readiness.clone(), logs)?;
     parts.serve_operator()?;
     parts.serve_proxies(surroundings.reviewer).await?;
+    parts.serve_webhook(&readiness).await?;
     listening.open();
 
     let signal = signal::terminated().await;
@@ -157,6 +160,19 @@ impl Parts<'_> {
             }
         });
         Ok(())
+    }
+
+    /// Serves the admission webhook where one is configured.
+    async fn serve_webhook(&self, readiness: &Readiness) -> Result<()> {
+        let injection = &self.config.injection;
+        let (Some(addr), Some(mesh)) = (injection.webhook_addr, injection.mesh(&self.config.trust_domain))
+        else {
+            return Ok(());
+        };
+        let client = client::connect(self.config.watch_timeout).await?;
+        let (authority, installed) = (self.keeper.authority.clone(), self.keeper.installed.subscribe());
+        let webhook = Webhook { addr, client, authority, installed, mesh };
+        webhook.start(readiness, self.tasks).await
     }
 
     async fn serve_proxies(&self, reviewer: Reviewer) -> Result<()> {

@@ -25,9 +25,11 @@ pub const HBONE: u16 = 15008;
 pub const CONTROLLER_GRPC: u16 = 8086;
 /// /live, /ready, /metrics and the log level of the controller.
 pub const CONTROLLER_ADMIN: u16 = 8091;
+/// The admission webhook, for the API server.
+pub const CONTROLLER_WEBHOOK: u16 = 8443;
 
 /// Every port on which something of Conduit's listens.
-pub const PORTS: [Port; 7] = [
+pub const PORTS: [Port; 8] = [
     Port {
         port: PROXY_OUTBOUND,
         process: "conduit-proxy",
@@ -58,6 +60,11 @@ pub const PORTS: [Port; 7] = [
         port: CONTROLLER_ADMIN,
         process: "conduit-controller",
         purpose: "/live, /ready, /metrics, /log-level",
+    },
+    Port {
+        port: CONTROLLER_WEBHOOK,
+        process: "conduit-controller",
+        purpose: "the admission webhook that injects, over TLS, for the API server",
     },
 ];
 

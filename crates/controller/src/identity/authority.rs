@@ -190,6 +190,37 @@ impl Authority {
         identity: &Identity,
         now: SystemTime,
     ) -> Result<Signed, Refusal> {
+        let name = SanType::URI(Ia5String::try_from(identity.as_str())?);
+        self.leaf(
+            key,
+            name,
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            now,
+        )
+    }
+
+    /// Signs a key for a host name: the certificate of a server that the API server calls. It is no identity of the mesh, which
+    /// is a URI.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn certify_host(
+        &self,
+        key: &impl PublicKeyData,
+        host: &str,
+        now: SystemTime,
+    ) -> Result<Signed, Refusal> {
+        let name = SanType::DnsName(Ia5String::try_from(host)?);
+        self.leaf(key, name, vec![ExtendedKeyUsagePurpose::ServerAuth], now)
+    }
+
+    fn leaf(
+        &self,
+        key: &impl PublicKeyData,
+        name: SanType,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        now: SystemTime,
+    ) -> Result<Signed, Refusal> {
         let issuing = self.issuing.load();
         let not_before = now - BACKDATE;
         let not_after = (now + self.lifetime).min(issuing.not_after);
@@ -198,10 +229,9 @@ impl Authority {
         }
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(identity.as_str())?)];
+        params.subject_alt_names = vec![name];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         params.not_before = not_before.into();
         params.not_after = not_after.into();

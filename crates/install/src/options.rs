@@ -1,0 +1,141 @@
+//! What an operator may choose when installing, with defaults. The names are those of the chart's values; each value is checked, so
+//! that nothing that is put into the template can change its shape.
+
+use conduit_inject::settings::image;
+use conduit_logic::ports;
+use thiserror::Error;
+
+/// Where images are looked for unless another registry is named: on the node itself. A name without a host would be looked for in a
+/// public registry, where it may be anybody's.
+pub const REGISTRY: &str = "localhost";
+
+/// An option that cannot be meant.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{option}: {reason}")]
+pub struct Wrong {
+    /// Which.
+    pub option: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Three replicas, spread, with a disruption budget.
+    pub ha: bool,
+    /// The controller's image.
+    pub controller_image: String,
+    /// The proxy's image.
+    pub proxy_image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: String,
+    /// The trust domain.
+    pub trust_domain: String,
+    /// The controller's log filter.
+    pub log_level: String,
+    /// `native` or `classic`.
+    pub sidecar: String,
+    /// The cluster's networks; empty: the proxies assume the private ranges.
+    pub cluster_networks: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ha: false,
+            controller_image: image_of(REGISTRY, "conduit-controller", env!("CARGO_PKG_VERSION")),
+            proxy_image: image_of(REGISTRY, "conduit-proxy", env!("CARGO_PKG_VERSION")),
+            image_pull_policy: "IfNotPresent".to_owned(),
+            trust_domain: ports::TRUST_DOMAIN.to_owned(),
+            log_level: "info".to_owned(),
+            sidecar: "native".to_owned(),
+            cluster_networks: String::new(),
+        }
+    }
+}
+
+/// The reference of one of our images in a registry (none: wherever the node looks).
+#[must_use]
+pub fn image_of(registry: &str, name: &str, tag: &str) -> String {
+    let registry = registry.trim_end_matches('/');
+    let slash = if registry.is_empty() { "" } else { "/" };
+    format!("{registry}{slash}{name}:{tag}")
+}
+
+/// A value in the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value {
+    /// Its name there, and among the chart's values.
+    pub(crate) name: &'static str,
+    /// What it is.
+    pub(crate) text: String,
+    /// Whether it is a switch and not a text.
+    pub(crate) switch: bool,
+    /// What it means, for the chart's values.
+    pub(crate) meaning: &'static str,
+}
+
+impl Options {
+    /// Checks the options.
+    pub(crate) fn check(&self) -> Result<Vec<Value>, Wrong> {
+        for (option, reference) in
+            [("controllerImage", &self.controller_image), ("proxyImage", &self.proxy_image)]
+        {
+            image(reference).map_err(|reason| Wrong { option, reason })?;
+        }
+        let one_of = |option, value: &str, known: &[&str]| match known.contains(&value) {
+            true => Ok(()),
+            false => Err(Wrong { option, reason: format!("`{value}` is none of {}", known.join(", ")) }),
+        };
+        one_of("imagePullPolicy", &self.image_pull_policy, &["Always", "IfNotPresent", "Never"])?;
+        one_of("sidecar", &self.sidecar, &["native", "classic"])?;
+        let plain = |option, value: &str, more: &[u8]| {
+            let fits = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte));
+            let reason = || format!("`{value}` has characters that cannot be in it");
+            if fits { Ok(()) } else { Err(Wrong { option, reason: reason() }) }
+        };
+        plain("trustDomain", &self.trust_domain, b"-.")?;
+        plain("logLevel", &self.log_level, b"_:=,")?;
+        plain("clusterNetworks", &self.cluster_networks, b".:/,")?;
+        if self.trust_domain.is_empty() {
+            return Err(Wrong { option: "trustDomain", reason: "it is empty".to_owned() });
+        }
+        Ok(self.values())
+    }
+
+    pub(crate) fn values(&self) -> Vec<Value> {
+        let text = |name, text: &str, meaning| Value { name, text: text.to_owned(), switch: false, meaning };
+        vec![
+            Value {
+                name: "ha",
+                text: self.ha.to_string(),
+                switch: true,
+                meaning: "Three replicas, spread over zones and nodes, with a disruption budget.",
+            },
+            text("controllerImage", &self.controller_image, "The controller's image."),
+            text("proxyImage", &self.proxy_image, "The proxy's image."),
+            text(
+                "imagePullPolicy",
+                &self.image_pull_policy,
+                "When both are pulled: Always, IfNotPresent, Never.",
+            ),
+            text(
+                "trustDomain",
+                &self.trust_domain,
+                "The trust domain of every identity. It cannot be changed later.",
+            ),
+            text("logLevel", &self.log_level, "The controller's log filter."),
+            text("sidecar", &self.sidecar, "How proxies run: native, or classic before Kubernetes 1.29."),
+            text(
+                "clusterNetworks",
+                &self.cluster_networks,
+                "The networks of pods and services, where they are not private ranges: 10.0.0.0/8,fd00::/8.",
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+use super::*;
+
+#[test]
+fn what_would_change_the_templates_shape_is_refused() {
+    let with = |change: fn(&mut Options)| {
+        let mut options = Options::default();
+        change(&mut options);
+        options.check().map_err(|wrong| wrong.option)
+    };
+    assert!(with(|_| {}).is_ok());
+    assert_eq!(with(|options| options.controller_image = "a\"b".to_owned()), Err("controllerImage"));
+    assert_eq!(with(|options| options.image_pull_policy = "Sometimes".to_owned()), Err("imagePullPolicy"));
+    assert_eq!(with(|options| options.trust_domain = "a\nb".to_owned()), Err("trustDomain"));
+    assert_eq!(with(|options| options.trust_domain = String::new()), Err("trustDomain"));
+    assert_eq!(with(|options| options.log_level = "info\"".to_owned()), Err("logLevel"));
+    assert_eq!(with(|options| options.cluster_networks = "10.0.0.0/8 ".to_owned()), Err("clusterNetworks"));
+}
+
+#[test]
+fn a_registry_is_put_before_the_images_name() {
+    assert_eq!(image_of("", "conduit-proxy", "1"), "conduit-proxy:1");
+    assert_eq!(
+        image_of("registry.example/mesh/", "conduit-proxy", "1"),
+        "registry.example/mesh/conduit-proxy:1"
+    );
+}
