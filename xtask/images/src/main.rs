@@ -1,0 +1,39 @@
+//! `cargo xtask images` and the images of test clusters: what packs files into an image, without an engine or a registry. Depends on no crate of
+//! Conduit's but its words. Deliberately absent: building the programs in them (`xtask`).
+
+mod files;
+mod image;
+mod testing;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Writes container images, without an engine.
+#[derive(Parser)]
+#[command(name = "xtask-images", disable_help_subcommand = true)]
+enum Verb {
+    /// The images that a test cluster runs
+    Testing {
+        /// The folder of the cluster's programs
+        #[arg(long)]
+        bin: PathBuf,
+        /// Where the archives go
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Verb::parse() {
+        Verb::Testing { bin, out } => testing::write_all(&bin, &out),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("images: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
