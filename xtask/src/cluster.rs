@@ -101,7 +101,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     made_once(&parts, |new| {
         println!("    packing the images of pause, CoreDNS, busybox and tools");
         std::os::unix::fs::symlink(&programs, new.join("bin"))?;
-        let mut images = cargo(&["run", "--quiet", "--locked", "-p", "xtask-images", "--", "testing", "--bin"]);
+        let mut images =
+            cargo(&["run", "--quiet", "--locked", "-p", "xtask-images", "--", "testing", "--bin"]);
         check(images.arg(&programs).arg("--out").arg(new.join("images")))
     })?;
     point_to(&cache.join("current"), &parts)?;

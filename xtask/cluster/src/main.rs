@@ -124,7 +124,8 @@ fn say(line: &str) {
 }
 
 fn named(name: &str) -> Result<Component> {
-    Component::from_name(name).with_context(|| format!("there is no component {name}; for example etcd, kubelet:2"))
+    Component::from_name(name)
+        .with_context(|| format!("there is no component {name}; for example etcd, kubelet:2"))
 }
 
 fn status() -> Result<()> {
@@ -140,7 +141,8 @@ fn status() -> Result<()> {
         let first = control_plane.iter().filter(|_| number == 1);
         for component in first.chain(&own) {
             let processes = node.processes(component.program());
-            let what = if processes.is_empty() { "does not run".to_owned() } else { format!("{processes:?}") };
+            let what =
+                if processes.is_empty() { "does not run".to_owned() } else { format!("{processes:?}") };
             println!("  {component}  {what}  {}", node.log(component.program()).display());
         }
     }
@@ -149,10 +151,7 @@ fn status() -> Result<()> {
 }
 
 /// Becomes the command that `make` makes for the first word, with the others as its arguments.
-fn become_words(
-    words: &[OsString],
-    make: impl Fn(&OsString) -> Result<std::process::Command>,
-) -> Result<()> {
+fn become_words(words: &[OsString], make: impl Fn(&OsString) -> Result<std::process::Command>) -> Result<()> {
     let (program, arguments) = words.split_first().context("no command was given")?;
     become_command(make(program)?.args(arguments))
 }

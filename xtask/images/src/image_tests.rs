@@ -31,7 +31,10 @@ fn the_same_image_written_twice_is_the_same_archive_byte_for_byte() {
     let first = image("localhost/hello:1").write(&dir.path().join("first.tar")).unwrap();
     let second = image("localhost/hello:1").write(&dir.path().join("second.tar")).unwrap();
     assert_eq!(first, second);
-    assert_eq!(fs::read(dir.path().join("first.tar")).unwrap(), fs::read(dir.path().join("second.tar")).unwrap());
+    assert_eq!(
+        fs::read(dir.path().join("first.tar")).unwrap(),
+        fs::read(dir.path().join("second.tar")).unwrap()
+    );
 }
 
 #[test]

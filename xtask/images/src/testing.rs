@@ -18,7 +18,14 @@ const TOOLS: [&str; 4] = ["curl", "ip", "nft", "conntrack"];
 const IPTABLES: [(&str, &[&str]); 2] = [
     (
         "xtables-nft-multi",
-        &["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"],
+        &[
+            "iptables",
+            "iptables-save",
+            "iptables-restore",
+            "ip6tables",
+            "ip6tables-save",
+            "ip6tables-restore",
+        ],
     ),
     ("xtables-legacy-multi", &["iptables-legacy", "iptables-legacy-save", "ip6tables-legacy"]),
 ];
@@ -121,7 +128,9 @@ fn find(program: &str) -> Result<PathBuf> {
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(program)).find(|path| path.exists());
     found
-        .with_context(|| format!("{program} is not installed: `cargo xtask cluster build` installs its package"))?
+        .with_context(|| {
+            format!("{program} is not installed: `cargo xtask cluster build` installs its package")
+        })?
         .canonicalize()
         .with_context(|| format!("cannot find {program}"))
 }

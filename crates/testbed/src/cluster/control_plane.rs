@@ -81,7 +81,9 @@ impl Setting<'_> {
             format!("--proxy-client-key-file={}", file("front-proxy.key")),
         ]);
         // Enough for thousands of simulated pods.
-        flags.extend(["--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"].map(str::to_owned));
+        flags.extend(
+            ["--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"].map(str::to_owned),
+        );
         self.command("kube-apiserver", flags)
     }
 

@@ -2,13 +2,12 @@
 //! folder. Deliberately absent: starting them (`mod`).
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::addresses::{Families, list};
-use super::machine::cgroup;
+use super::node::Node;
 use super::pki::Pki;
 
 /// How kube-proxy makes services.
@@ -67,13 +66,8 @@ disabled_plugins = [
 "#;
 
 /// Writes the node's configuration files.
-pub(crate) fn configure(
-    dir: &Path,
-    number: u8,
-    families: Families,
-    mode: ProxyMode,
-    pki: &Pki,
-) -> Result<()> {
+pub(crate) fn configure(node: &Node, families: Families, mode: ProxyMode, pki: &Pki) -> Result<()> {
+    let (dir, number) = (node.dir(), node.number());
     let write = |name: &str, text: String| {
         fs::write(dir.join(name), text).with_context(|| format!("cannot write {name} in {}", dir.display()))
     };
@@ -81,7 +75,7 @@ pub(crate) fn configure(
     write("net.d/10-pods.conflist", format!("{:#}", pod_network(families, number)))?;
     // Nothing outside is to be asked.
     write("resolv.conf", String::new())?;
-    write("kubelet.json", format!("{:#}", kubelet(dir, number, families, pki)))?;
+    write("kubelet.json", format!("{:#}", kubelet(node, families, pki)))?;
     write("kube-proxy.json", format!("{:#}", kube_proxy(number, families, mode, pki)))
 }
 
@@ -104,7 +98,8 @@ fn pod_network(families: Families, number: u8) -> Value {
     })
 }
 
-fn kubelet(dir: &Path, number: u8, families: Families, pki: &Pki) -> Value {
+fn kubelet(node: &Node, families: Families, pki: &Pki) -> Value {
+    let name = node.name();
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -114,18 +109,18 @@ fn kubelet(dir: &Path, number: u8, families: Families, pki: &Pki) -> Value {
             "x509": { "clientCAFile": pki.file("ca.crt") },
         },
         "authorization": { "mode": "Webhook" },
-        "tlsCertFile": pki.file(&format!("node{number}.crt")),
-        "tlsPrivateKeyFile": pki.file(&format!("node{number}.key")),
+        "tlsCertFile": pki.file(&format!("{name}.crt")),
+        "tlsPrivateKeyFile": pki.file(&format!("{name}.key")),
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{}", cgroup(number)),
+        "cgroupRoot": format!("/{}", node.cgroup()),
         "cgroupsPerQOS": true,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
         "failSwapOn": false,
         "clusterDNS": families.dns(),
         "clusterDomain": "cluster.local",
-        "resolvConf": dir.join("resolv.conf"),
+        "resolvConf": node.dir().join("resolv.conf"),
         // The disk is the machine's, which fills for its own reasons.
         "evictionHard": {
             "memory.available": "100Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%",

@@ -51,15 +51,15 @@ pub(crate) fn restore_sysctls(values: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The name of a node's cgroup.
-pub(crate) fn cgroup(number: u8) -> String {
-    format!("conduit-node{number}")
+/// The name of the cgroup of a node of the cluster in `dir`.
+pub(crate) fn cgroup(dir: &Path, number: u8) -> String {
+    format!("conduit-{}-node{number}", dir.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Makes a node's cgroup in every hierarchy (version 1), or in the one there is (version 2).
-pub(crate) fn make_cgroups(number: u8) -> Result<()> {
+pub(crate) fn make_cgroups(name: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let own = hierarchy.join(cgroup(number));
+        let own = hierarchy.join(name);
         fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
         // A new cpuset has neither processors nor memory, and no process may enter it before it has.
         for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -74,9 +74,9 @@ pub(crate) fn make_cgroups(number: u8) -> Result<()> {
 }
 
 /// Removes a node's cgroups, when the kernel has let go of its processes.
-pub(crate) fn remove_cgroups(number: u8) -> Result<()> {
+pub(crate) fn remove_cgroups(name: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let own = hierarchy.join(cgroup(number));
+        let own = hierarchy.join(name);
         wait(&format!("cannot remove {}:", own.display()), RELEASE_TIME, || remove_tree(&own))?;
     }
     Ok(())
@@ -129,7 +129,8 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
 
 /// The processes in the process namespace of `holder`, by this program name; all of them when there is none.
 pub(crate) fn processes_beside(holder: u32, program: Option<&str>) -> Vec<u32> {
-    let namespace = |pid: u32| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|metadata| metadata.ino()).ok();
+    let namespace =
+        |pid: u32| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|metadata| metadata.ino()).ok();
     let Some(own) = namespace(holder) else { return Vec::new() };
     let is_it = |pid: &u32| {
         namespace(*pid) == Some(own) && program.is_none_or(|name| program_of(*pid).as_deref() == Some(name))

@@ -1,7 +1,8 @@
 //! A real Kubernetes cluster on this machine: etcd, API server, controller manager, scheduler, and one or two nodes with containerd, kubelet
 //! and kube-proxy, all of them upstream's programs. A node is a set of namespaces under one process that takes everything with it when it
 //! ends; no link leads out of the nodes. Needs root. Depends on Debian's containerd, runc and network plugins and on the programs that
-//! `cargo xtask cluster build` makes. Deliberately absent: several clusters at a time; addresses and cgroups have fixed names.
+//! `cargo xtask cluster build` makes. Clusters of several names (`CONDUIT_CLUSTER`) may run beside each other. Deliberately absent: more than one
+//! API server or etcd.
 
 mod addresses;
 mod component;
@@ -109,17 +110,15 @@ impl Cluster {
         );
         machine::check_privileges()?;
         let parts = Parts::find()?;
-        if let Some(state) = State::read(&folder())? {
+        let folder = folder()?;
+        if let Some(state) = State::read(&folder)? {
             if state.nodes.iter().any(|holder| holder.lives()) {
-                bail!(
-                    "a cluster runs already ({}): `cargo xtask cluster down` ends it",
-                    folder().display()
-                );
+                bail!("a cluster runs already ({}): `cargo xtask cluster down` ends it", folder.display());
             }
             (options.say)("removing what a cluster left that was not taken down");
-            destroy(&folder(), &state)?;
-        } else if folder().exists() {
-            fs::remove_dir_all(folder()).context("cannot remove the folder of a cluster that never began")?;
+            destroy(&folder, &state)?;
+        } else if folder.exists() {
+            fs::remove_dir_all(&folder).context("cannot remove the folder of a cluster that never began")?;
         }
         let started = Instant::now();
         let mut cluster = Self::create(options, parts)?;
@@ -136,7 +135,7 @@ impl Cluster {
     /// When none runs.
     pub fn running() -> Result<Self> {
         const MEND: &str = "`cargo xtask cluster up` starts one";
-        let dir = folder();
+        let dir = folder()?;
         let state = State::read(&dir)?.with_context(|| format!("no cluster runs here: {MEND}"))?;
         ensure!(
             state.complete && state.nodes.iter().all(|holder| holder.lives()),
@@ -144,8 +143,9 @@ impl Cluster {
             dir.display()
         );
         let families = Families::from_name(&state.families).context("state.json names no IP families")?;
-        let nodes =
-            (1..).zip(&state.nodes).map(|(number, holder)| Node::at(number, &node_dir(&dir, number), holder.pid));
+        let nodes = (1..)
+            .zip(&state.nodes)
+            .map(|(number, holder)| Node::at(number, &node_dir(&dir, number), holder.pid));
         Ok(Self {
             nodes: nodes.collect(),
             parts: Parts::at(&state.parts)?,
@@ -162,8 +162,9 @@ impl Cluster {
     /// # Errors
     /// When something of it stays.
     pub fn remove() -> Result<bool> {
-        let Some(state) = State::read(&folder())? else { return Ok(false) };
-        destroy(&folder(), &state)?;
+        let dir = folder()?;
+        let Some(state) = State::read(&dir)? else { return Ok(false) };
+        destroy(&dir, &state)?;
         Ok(true)
     }
 
@@ -226,13 +227,13 @@ impl Cluster {
     }
 
     fn create(options: &Options, parts: Parts) -> Result<Self> {
-        let dir = folder();
+        let dir = folder()?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let state = State {
             families: options.families.name().to_owned(),
             proxy_mode: options.proxy_mode.name().to_owned(),
             parts: parts.dir().to_owned(),
-            sysctls: machine::sysctls(),
+            sysctls: others(&dir)?.first().map_or_else(machine::sysctls, |other| other.sysctls.clone()),
             nodes: Vec::new(),
             complete: false,
         };
@@ -247,7 +248,7 @@ impl Cluster {
             let start = machine::start_of(node.holder()).context("a node ended at once")?;
             cluster.state.nodes.push(Holder { pid: node.holder(), start });
             cluster.save()?;
-            kubelet::configure(&dir, number, families, options.proxy_mode, &cluster.pki)?;
+            kubelet::configure(&node, families, options.proxy_mode, &cluster.pki)?;
             cluster.nodes.push(node);
         }
         node::connect(&cluster.nodes, families)?;
@@ -276,17 +277,30 @@ impl Cluster {
             self.start(Component::Kubelet(node.number()))?;
             self.start(Component::KubeProxy(node.number()))?;
         }
-        let addresses = addresses::list(&self.families.dns().iter().map(|ip| format!("\"{ip}\"")).collect::<Vec<_>>());
-        self.apply(&COREDNS.replace("@DNS_ADDRESSES@", &addresses))?;
+        self.apply(&self.dns_manifests())?;
         self.wait_for_service_account()?;
         for node in &self.nodes {
             self.wait_ready(Component::Kubelet(node.number()))?;
         }
         say("DNS");
         machine::wait("DNS is ready", READY_TIME, || {
-            self.kubectl(&["-n", "kube-system", "wait", "--for=condition=Available", "deployment/coredns", "--timeout=1s"])
-                .map(drop)
+            self.kubectl(&[
+                "-n",
+                "kube-system",
+                "wait",
+                "--for=condition=Available",
+                "deployment/coredns",
+                "--timeout=1s",
+            ])
+            .map(drop)
         })
+    }
+
+    fn dns_manifests(&self) -> String {
+        let quoted: Vec<String> =
+            self.families.dns().iter().map(|address| format!("\"{address}\"")).collect();
+        let manifests = COREDNS.replace("@DNS_ADDRESSES@", &addresses::list(&quoted));
+        manifests.replace("@DNS_ADDRESS@", &quoted[0])
     }
 
     /// Pods of a namespace can be made once its service account is there.
@@ -303,7 +317,8 @@ impl Cluster {
     fn save(&self) -> Result<()> {
         let path = self.dir.join("state.json");
         let new = self.dir.join("state.json.new");
-        fs::write(&new, serde_json::to_vec_pretty(&self.state)?).context("cannot write the cluster's state")?;
+        fs::write(&new, serde_json::to_vec_pretty(&self.state)?)
+            .context("cannot write the cluster's state")?;
         fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))
     }
 }
@@ -322,18 +337,39 @@ impl State {
     fn read(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("state.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .with_context(|| format!("{} is not a cluster's state; remove {}", path.display(), dir.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| {
+                format!("{} is not a cluster's state; remove {}", path.display(), dir.display())
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 }
 
-/// Where the cluster's files are while it runs.
-fn folder() -> PathBuf {
-    parts::cache().join("run")
+/// Where the cluster's files are while it runs: a folder of its name.
+fn folder() -> Result<PathBuf> {
+    let name = std::env::var("CONDUIT_CLUSTER").unwrap_or_else(|_| "default".to_owned());
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure!(
+        !name.is_empty() && name.chars().all(is_plain),
+        "CONDUIT_CLUSTER is the cluster's name, of small letters, digits and hyphens, not {name:?}"
+    );
+    Ok(parts::cache().join("run").join(name))
+}
+
+/// The clusters beside the one in `dir` that run.
+fn others(dir: &Path) -> Result<Vec<State>> {
+    let mut states = Vec::new();
+    for entry in dir.parent().map(fs::read_dir).transpose()?.into_iter().flatten() {
+        let path = entry?.path();
+        if path != dir
+            && let Some(state) = State::read(&path)?
+            && state.nodes.iter().any(|holder| holder.lives())
+        {
+            states.push(state);
+        }
+    }
+    Ok(states)
 }
 
 fn node_dir(dir: &Path, number: u8) -> PathBuf {
@@ -353,9 +389,12 @@ fn destroy(dir: &Path, state: &State) -> Result<()> {
         if holder.lives() {
             Node::at(number, &node_dir(dir, number), holder.pid).destroy()?;
         } else {
-            machine::remove_cgroups(number)?;
+            machine::remove_cgroups(&machine::cgroup(dir, number))?;
         }
     }
-    machine::restore_sysctls(&state.sysctls)?;
+    // The last one puts back what the first one found.
+    if others(dir)?.is_empty() {
+        machine::restore_sysctls(&state.sysctls)?;
+    }
     fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))
 }

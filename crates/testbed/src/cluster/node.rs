@@ -50,7 +50,7 @@ impl Node {
             fs::copy(Path::new(NETWORK_PLUGINS).join(plugin), dir.join("bin").join(plugin))
                 .with_context(|| format!("cannot copy the network plugin {plugin}"))?;
         }
-        machine::make_cgroups(number)?;
+        machine::make_cgroups(&cgroup_of(dir, number))?;
         let script = dir.join("node.sh");
         fs::write(&script, SCRIPT)?;
         let log = File::create(dir.join("node.log"))?;
@@ -88,6 +88,11 @@ impl Node {
     /// The name in Kubernetes.
     pub fn name(&self) -> String {
         format!("node{}", self.number)
+    }
+
+    /// The name of its cgroup in every hierarchy.
+    pub(crate) fn cgroup(&self) -> String {
+        cgroup_of(&self.dir, self.number)
     }
 
     /// The folder with the node's files and logs.
@@ -155,15 +160,20 @@ impl Node {
         let beside = machine::processes_beside(self.holder, None);
         if !beside.is_empty() {
             // Its namespace's process 1: the kernel kills the others with it.
-            kill(Pid::from_raw(self.holder.cast_signed()), Signal::SIGKILL).context("cannot kill the node")?;
+            kill(Pid::from_raw(self.holder.cast_signed()), Signal::SIGKILL)
+                .context("cannot kill the node")?;
         }
         machine::wait(&format!("{} has ended", self.name()), END_TIME, || {
             let left = beside.iter().filter(|pid| machine::start_of(**pid).is_some()).count();
             ensure!(left == 0, "{left} processes are left");
             Ok(())
         })?;
-        machine::remove_cgroups(self.number)
+        machine::remove_cgroups(&self.cgroup())
     }
+}
+
+fn cgroup_of(dir: &Path, number: u8) -> String {
+    machine::cgroup(dir.parent().unwrap_or(dir), number)
 }
 
 /// Gives the nodes their addresses, a link between them, and routes to each other's pods. Nothing leads out of them.
@@ -187,13 +197,16 @@ pub(crate) fn connect(nodes: &[Node], families: Families) -> Result<()> {
     for node in nodes {
         let link = if node.number == first.number { BRIDGE } else { "eth0" };
         ip(node, &format!("link set {link} up"))?;
-        for (address, first_address) in families.node(node.number).into_iter().zip(families.node(first.number)) {
+        for (address, first_address) in
+            families.node(node.number).into_iter().zip(families.node(first.number))
+        {
             let prefix = Families::node_prefix(address);
             let family = family_flag(address);
             let nodad = if address.is_ipv6() { " nodad" } else { "" };
             ip(node, &format!("addr add {address}/{prefix} dev {link}{nodad}"))?;
             // Also where nobody is behind it: a service's address must have a route before it is rewritten.
-            let via = if node.number == first.number { String::new() } else { format!(" via {first_address}") };
+            let via =
+                if node.number == first.number { String::new() } else { format!(" via {first_address}") };
             ip(node, &format!("{family} route add default{via} dev {link}"))?;
         }
         for other in nodes.iter().filter(|other| other.number != node.number) {

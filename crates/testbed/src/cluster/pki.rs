@@ -123,7 +123,8 @@ impl Pki {
 fn api_names(families: Families) -> Vec<String> {
     let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"];
     let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    names.extend(["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    names
+        .extend(["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"].map(str::to_owned));
     names.push(families.api_service().to_string());
     names.extend(families.node(1).iter().map(IpAddr::to_string));
     names
