@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod docs;
 mod fuzz;
+mod images;
 mod readme;
 mod test;
 mod tidy;
@@ -50,6 +51,8 @@ enum Habit {
     },
     /// A real Kubernetes cluster on this machine, as root: build, up, down, status, kubectl, run, in, import, kill, start
     Cluster(cluster::Options),
+    /// Container images of Conduit in target/images, without an engine: static, reproducible, with licences and an SBOM
+    Images(images::Options),
     /// Write the generated pages of docs/, or compare them (--check)
     Docs {
         /// Write nothing; fail when a page is not what would be written
@@ -85,6 +88,7 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Bench { arguments }) => demo::bench(&arguments),
         Some(Habit::Demo { arguments }) => demo::run(&arguments),
         Some(Habit::Cluster(options)) => cluster::run(&options),
+        Some(Habit::Images(options)) => images::run(&options).map(|()| true),
         Some(Habit::Docs { check }) => docs::run(check),
         Some(Habit::InstallTools) => tools::install_all().map(|()| true),
     }

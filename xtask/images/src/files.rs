@@ -53,31 +53,10 @@ impl Files {
         self.add(path, Entry::Folder { mode: 0o1777 });
     }
 
-    /// Adds a folder of this machine with everything in it; links are followed.
-    pub(crate) fn add_folder(&mut self, path: &str, source: &Path) -> Result<()> {
-        let entries = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
-        for entry in entries {
-            let entry = entry?;
-            let (inside, from) = (format!("{path}/{}", entry.file_name().to_string_lossy()), entry.path());
-            match fs::metadata(&from) {
-                Ok(metadata) if metadata.is_dir() => self.add_folder(&inside, &from)?,
-                Ok(metadata) if metadata.is_file() => self.add_file(&inside, &from)?,
-                // A socket, or a link that leads nowhere.
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a program of this machine at its own path, with the libraries that the loader would load.
+    /// Adds a program or a shared object of this machine at its own path, with the libraries that the loader would load.
     pub(crate) fn add_program(&mut self, program: &Path) -> Result<()> {
-        self.add_with_libraries(program)?;
-        Ok(())
-    }
-
-    fn add_with_libraries(&mut self, file: &Path) -> Result<()> {
-        self.add_file(&file.to_string_lossy(), file)?;
-        for library in libraries(file)? {
+        self.add_file(&program.to_string_lossy(), program)?;
+        for library in libraries(program)? {
             if !self.entries.contains_key(clean(&library.to_string_lossy())) {
                 self.add_file(&library.to_string_lossy(), &library)?;
             }
@@ -90,7 +69,7 @@ impl Files {
         for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();
             if path.is_file() {
-                self.add_with_libraries(&path)?;
+                self.add_program(&path)?;
             }
         }
         Ok(())

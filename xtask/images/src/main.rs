@@ -3,6 +3,10 @@
 
 mod files;
 mod image;
+mod licences;
+mod linked;
+mod release;
+mod sbom;
 mod testing;
 
 use std::path::PathBuf;
@@ -14,6 +18,27 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "xtask-images", disable_help_subcommand = true)]
 enum Verb {
+    /// Conduit's own images, from static binaries
+    Conduit {
+        /// The repository
+        #[arg(long)]
+        root: PathBuf,
+        /// The folder of the binaries
+        #[arg(long)]
+        bin: PathBuf,
+        /// The target they were built for
+        #[arg(long)]
+        target: String,
+        /// Where the archives go
+        #[arg(long)]
+        out: PathBuf,
+        /// What comes before the images' names
+        #[arg(long)]
+        registry: String,
+        /// What comes after them
+        #[arg(long)]
+        tag: String,
+    },
     /// The images that a test cluster runs
     Testing {
         /// The folder of the cluster's programs
@@ -27,6 +52,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Verb::parse() {
+        Verb::Conduit { root, bin, target, out, registry, tag } => {
+            release::write_all(&release::Options { root, bin, target, out, registry, tag })
+        }
         Verb::Testing { bin, out } => testing::write_all(&bin, &out),
     };
     match result {
