@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::command::{cargo, check, output, root, shown, target_dir};
+use crate::command::{cargo, check, output, root, shown};
 use crate::tools;
 
 /// The version of Kubernetes; `go.mod` requires the same.
-const KUBERNETES: &str = "1.35.4";
+pub(crate) const KUBERNETES: &str = "1.35.4";
 
 /// Where the Go module is that names and pins everything to be built.
 const MODULE: &str = "crates/testbed/cluster/go";
@@ -82,10 +82,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     bail!("cannot run {}: {error}", shown(&command))
 }
 
-/// The cluster's own command, built when it is not.
+/// The cluster's own command, built when it is not; arguments follow.
 pub(crate) fn program() -> Result<Command> {
-    check(&mut cargo(&["build", "--quiet", "--locked", "-p", "xtask-cluster"]))?;
-    Ok(Command::new(target_dir().join("debug/xtask-cluster")))
+    const PACKAGE: [&str; 4] = ["--quiet", "--locked", "-p", "xtask-cluster"];
+    check(cargo(&["build"]).args(PACKAGE))?;
+    let mut program = cargo(&["run"]);
+    program.args(PACKAGE).arg("--");
+    Ok(program)
 }
 
 /// Builds what is not in the cache, and returns the folder with everything.
@@ -116,7 +119,7 @@ pub(crate) fn is_built() -> bool {
 }
 
 /// Where the parts are kept: as the testbed's `cluster::parts` has it.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     if let Some(dir) = std::env::var_os("CONDUIT_CLUSTER_DIR") {
         return PathBuf::from(dir);
     }

@@ -6,8 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::command::{cargo, check, host, root, target_dir};
+use crate::command::{bin_dir, cargo, check, host, root, target_dir};
 use crate::demo;
+
+/// The images, each in an archive of this name.
+pub(crate) const NAMES: [&str; 3] = ["conduit-proxy", "conduit-controller", "conduit-demo"];
 
 /// What `cargo xtask images` is told.
 #[derive(clap::Args)]
@@ -36,8 +39,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bin = match &options.bin {
         Some(bin) => bin.clone(),
         None if target == host => {
-            check(&mut demo::build())?;
-            target_dir().join("release")
+            demo::build_and_say()?;
+            bin_dir()
         }
         None => {
             check(&mut cross(&target))?;
@@ -55,7 +58,7 @@ pub(crate) fn default_folder() -> PathBuf {
 
 /// Packs the host's release binaries as they are, for the tests.
 pub(crate) fn pack_release() -> Result<()> {
-    pack(&target_dir().join("release"), &host()?, &default_folder(), "localhost", env!("CARGO_PKG_VERSION"))
+    pack(&bin_dir(), &host()?, &default_folder(), "localhost", env!("CARGO_PKG_VERSION"))
 }
 
 fn pack(bin: &std::path::Path, target: &str, out: &std::path::Path, registry: &str, tag: &str) -> Result<()> {
@@ -71,7 +74,6 @@ fn cross(target: &str) -> Command {
     let gcc = format!("{}-gcc", target.replace("-unknown", ""));
     let name = target.to_uppercase().replace('-', "_");
     build.args(["--target", target]).env(format!("CARGO_TARGET_{name}_LINKER"), &gcc);
-    build.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-C target-feature=+crt-static");
     build.env(format!("CC_{}", target.replace('-', "_")), &gcc);
     build
 }

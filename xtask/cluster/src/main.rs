@@ -90,7 +90,7 @@ fn run(verb: Verb) -> Result<()> {
             if replace && Cluster::remove()? {
                 say("took down the cluster that was here");
             }
-            let mut cluster = Cluster::up(&Options { nodes, families, proxy_mode, say })?;
+            let mut cluster = Cluster::up(&Options { nodes, families, proxy_mode, name: None, say })?;
             cluster.keep();
             println!("KUBECONFIG={}", cluster.kubeconfig().display());
             println!("reached from the cluster's network only: cargo xtask cluster kubectl -- get nodes");

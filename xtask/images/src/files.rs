@@ -149,10 +149,9 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
     if text.contains("not found") {
         bail!("a library of {} is missing: {text}", program.display());
     }
-    let paths = text.lines().filter_map(|line| {
-        let words = line.split_whitespace();
-        words.filter(|word| word.starts_with('/')).next_back().map(PathBuf::from)
-    });
+    let paths = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().rfind(|word| word.starts_with('/')).map(PathBuf::from));
     Ok(paths.collect())
 }
 

@@ -5,6 +5,8 @@ fn component(folder: &Path, name: &str) -> Component {
         name: name.to_owned(),
         version: "1.0.0".to_owned(),
         licence: "MIT".to_owned(),
+        checksum: "abc".to_owned(),
+        purl: format!("pkg:cargo/{name}@1.0.0"),
         folder: folder.join(name),
         ..Component::default()
     }
@@ -32,9 +34,11 @@ fn bundled_sources_one_folder_down_have_their_text_too() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("a/bundled/LICENSE"), "of the bundled library");
     write(&dir.path().join("a/LICENSES/BSD-3-Clause.txt"), "of the collection");
-    let text = text(&[component(dir.path(), "a")]).unwrap();
+    write(&dir.path().join("a/LICENSES/GPL-2.0.txt"), "of something else");
+    let licence = "MIT AND BSD-3-Clause".to_owned();
+    let text = text(&[Component { licence, ..component(dir.path(), "a") }]).unwrap();
     assert!(text.contains("a 1.0.0 (bundled/LICENSE)") && text.contains("of the bundled library"));
-    assert!(text.contains("a 1.0.0 (LICENSES/BSD-3-Clause.txt)"));
+    assert!(text.contains("a 1.0.0 (LICENSES/BSD-3-Clause.txt)") && !text.contains("of something else"));
 }
 
 #[test]
@@ -47,4 +51,12 @@ fn one_that_comes_without_a_text_is_named_with_its_expression() {
             "come without a text of their own; their SPDX expression stands for it:\n\na 1.0.0: MIT"
         )
     );
+}
+
+#[test]
+fn a_crate_of_this_repository_needs_no_text_beside_the_repositorys_own() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("a/Cargo.toml"), "");
+    let own = Component { checksum: String::new(), ..component(dir.path(), "a") };
+    assert!(!text(&[own]).unwrap().contains("without a text"));
 }

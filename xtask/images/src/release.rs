@@ -2,7 +2,7 @@
 //! binaries that were built before. Deliberately absent: a base image, for a static program needs none.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use conduit_logic::ports::PROXY_UID;

@@ -48,13 +48,15 @@ pub struct Options {
     pub families: Families,
     /// How kube-proxy makes services.
     pub proxy_mode: ProxyMode,
+    /// The cluster's name, of small letters, digits and hyphens; `None`: what `CONDUIT_CLUSTER` says, or `default`.
+    pub name: Option<String>,
     /// Hears each step as it begins.
     pub say: fn(&str),
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 1, families: Families::V4, proxy_mode: ProxyMode::Nftables, say: |_| {} }
+        Self { nodes: 1, families: Families::V4, proxy_mode: ProxyMode::Nftables, name: None, say: |_| {} }
     }
 }
 
@@ -110,7 +112,7 @@ impl Cluster {
         );
         machine::check_privileges()?;
         let parts = Parts::find()?;
-        let folder = folder()?;
+        let folder = folder(options.name.as_deref())?;
         if let Some(state) = State::read(&folder)? {
             if state.nodes.iter().any(|holder| holder.lives()) {
                 bail!("a cluster runs already ({}): `cargo xtask cluster down` ends it", folder.display());
@@ -135,7 +137,7 @@ impl Cluster {
     /// When none runs.
     pub fn running() -> Result<Self> {
         const MEND: &str = "`cargo xtask cluster up` starts one";
-        let dir = folder()?;
+        let dir = folder(None)?;
         let state = State::read(&dir)?.with_context(|| format!("no cluster runs here: {MEND}"))?;
         ensure!(
             state.complete && state.nodes.iter().all(|holder| holder.lives()),
@@ -162,7 +164,7 @@ impl Cluster {
     /// # Errors
     /// When something of it stays.
     pub fn remove() -> Result<bool> {
-        let dir = folder()?;
+        let dir = folder(None)?;
         let Some(state) = State::read(&dir)? else { return Ok(false) };
         destroy(&dir, &state)?;
         Ok(true)
@@ -227,7 +229,7 @@ impl Cluster {
     }
 
     fn create(options: &Options, parts: Parts) -> Result<Self> {
-        let dir = folder()?;
+        let dir = folder(options.name.as_deref())?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let state = State {
             families: options.families.name().to_owned(),
@@ -347,12 +349,13 @@ impl State {
 }
 
 /// Where the cluster's files are while it runs: a folder of its name.
-fn folder() -> Result<PathBuf> {
-    let name = std::env::var("CONDUIT_CLUSTER").unwrap_or_else(|_| "default".to_owned());
+fn folder(name: Option<&str>) -> Result<PathBuf> {
+    let own = || std::env::var("CONDUIT_CLUSTER").unwrap_or_else(|_| "default".to_owned());
+    let name = name.map_or_else(own, str::to_owned);
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure!(
         !name.is_empty() && name.chars().all(is_plain),
-        "CONDUIT_CLUSTER is the cluster's name, of small letters, digits and hyphens, not {name:?}"
+        "a cluster's name (CONDUIT_CLUSTER) is of small letters, digits and hyphens, not {name:?}"
     );
     Ok(parts::cache().join("run").join(name))
 }
