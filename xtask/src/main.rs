@@ -3,6 +3,7 @@
 //! Deliberately absent: anything a user of Conduit needs; that belongs to `conduit`.
 
 mod cluster;
+mod cluster_parts;
 mod command;
 mod demo;
 mod docs;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{Counts, Log, bin_dir, cargo, root, target_dir, tools_dir};
-use crate::{cluster, demo, docs, fuzz, images, readme, tidy, tools};
+use crate::{cluster, cluster_parts, demo, docs, fuzz, images, readme, tidy, tools};
 
 /// How long each fuzz target runs in the smoke stage, in seconds.
 const SMOKE_SECONDS: u64 = 5;
@@ -143,11 +143,11 @@ fn announce(stages: &[&Stage]) {
         println!(
             "about 25 minutes on 2 cores when nothing is built, about 8 when everything is; --fast is the quick part"
         );
-        if !cluster::is_built() {
+        if !cluster_parts::is_built() {
             println!(
                 "builds Kubernetes {} with Go, once: about ten minutes on 2 cores, into {}",
-                cluster::KUBERNETES,
-                cluster::cache().display()
+                cluster_parts::KUBERNETES,
+                cluster_parts::cache().display()
             );
         }
         match tools::missing() {
@@ -234,7 +234,7 @@ const CLUSTER: &str = "tests";
 /// Starts a cluster with Conduit's images, runs the tests in it and takes it down, whatever came of them.
 fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
     tools::end_to_end()?;
-    let parts = cluster::build()?;
+    let parts = cluster_parts::build()?;
     if (!options.only.is_empty() || options.filter.is_some()) && !demo::build_logged(log)? {
         bail!("the release binaries do not build");
     }

@@ -81,10 +81,13 @@ pub(crate) struct Options {
 pub(crate) fn write_all(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
     for recipe in &RECIPES {
-        let (image, document) = image(recipe, options)?;
+        let papers = Papers::of(recipe, options)?;
+        let image = image(recipe, options, &papers)?;
         let written = image.write(&options.out.join(format!("{}.tar", recipe.name)))?;
-        let beside = options.out.join(format!("{}.spdx.json", recipe.name));
-        fs::write(&beside, document).with_context(|| format!("cannot write {}", beside.display()))?;
+        for (ending, text) in [("spdx.json", &papers.materials), ("licenses.txt", &papers.licences)] {
+            let beside = options.out.join(format!("{}.{ending}", recipe.name));
+            fs::write(&beside, text).with_context(|| format!("cannot write {}", beside.display()))?;
+        }
         println!(
             "{}  {}  {:.1} MB, compressed {:.1} MB",
             image.reference,
@@ -103,8 +106,22 @@ pub(crate) fn write_all(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn image(recipe: &Recipe, options: &Options) -> Result<(Image, Vec<u8>)> {
-    let version = env!("CARGO_PKG_VERSION");
+/// What an image says of what is in it; written into it and beside it.
+struct Papers {
+    materials: String,
+    licences: String,
+}
+
+impl Papers {
+    fn of(recipe: &Recipe, options: &Options) -> Result<Self> {
+        let mut components = linked::components(&options.root, recipe.binary, &options.target)?;
+        components.extend(linked::of_the_toolchain(&options.root)?);
+        let document = sbom::document(recipe.binary, env!("CARGO_PKG_VERSION"), &components);
+        Ok(Self { materials: format!("{document:#}\n"), licences: licences::text(&components)? })
+    }
+}
+
+fn image(recipe: &Recipe, options: &Options, papers: &Papers) -> Result<Image> {
     let binary = options.bin.join(recipe.binary);
     let bytes = fs::read(&binary).with_context(|| format!("{} is not built", binary.display()))?;
     ensure!(
@@ -112,26 +129,21 @@ fn image(recipe: &Recipe, options: &Options) -> Result<(Image, Vec<u8>)> {
         "{} needs a loader, and the image has none: build it with -C target-feature=+crt-static",
         binary.display()
     );
-    let mut components = linked::components(&options.root, recipe.binary, &options.target)?;
-    components.extend(linked::of_the_toolchain(&options.root)?);
-    let mut document = serde_json::to_vec_pretty(&sbom::document(recipe.binary, version, &components))?;
-    document.push(b'\n');
-
     let mut files = Files::default();
     let program = format!("/{}", recipe.binary);
     files.add_file(&program, &binary)?;
     files.add_file("/licenses/LICENSE", &options.root.join("LICENSE"))?;
-    files.add_text("/licenses/THIRD-PARTY", licences::text(&components)?);
-    files.add_text("/sbom.spdx.json", document.clone());
+    files.add_text("/licenses/THIRD-PARTY", papers.licences.as_str());
+    files.add_text("/sbom.spdx.json", papers.materials.as_str());
     let mut entrypoint = vec![program];
     entrypoint.extend(recipe.arguments.iter().map(|argument| (*argument).to_owned()));
     let labels = [
         ("title", recipe.name),
         ("description", recipe.description),
-        ("version", version),
+        ("version", env!("CARGO_PKG_VERSION")),
         ("licenses", "Apache-2.0"),
     ];
-    let image = Image {
+    Ok(Image {
         reference: format!("{}/{}:{}", options.registry, recipe.name, options.tag),
         files,
         entrypoint,
@@ -141,8 +153,7 @@ fn image(recipe: &Recipe, options: &Options) -> Result<(Image, Vec<u8>)> {
         labels: labels
             .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()))
             .into(),
-    };
-    Ok((image, document))
+    })
 }
 
 fn architecture(target: &str) -> &str {
