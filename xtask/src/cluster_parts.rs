@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::command::{cargo, check, output, root, shown};
+use crate::command::{cargo, check, output, root, shown, tools_dir};
 use crate::tools;
 
 /// The version of Kubernetes; `go.mod` requires the same.
@@ -43,10 +43,11 @@ const PROGRAM_SOURCES: [&str; 5] = [
 ];
 
 /// What decides the images, beside the programs.
-const IMAGE_SOURCES: [&str; 4] = [
+const IMAGE_SOURCES: [&str; 5] = [
     "xtask/images/src/main.rs",
     "xtask/images/src/files.rs",
     "xtask/images/src/image.rs",
+    "xtask/images/src/servers.rs",
     "xtask/images/src/testing.rs",
 ];
 
@@ -64,14 +65,44 @@ pub(crate) fn build() -> Result<PathBuf> {
     made_once(&programs, build_programs)?;
     let parts = cache.join(format!("parts-{}", key(&programs_key, &IMAGE_SOURCES)?));
     made_once(&parts, |new| {
-        println!("    packing the images of pause, CoreDNS, busybox and tools");
+        println!("    packing images: pause, CoreDNS, busybox, tools, load generators, nginx, MariaDB");
         std::os::unix::fs::symlink(&programs, new.join("bin"))?;
         let mut images =
             cargo(&["run", "--quiet", "--locked", "-p", "xtask-images", "--", "testing", "--bin"]);
-        check(images.arg(&programs).arg("--out").arg(new.join("images")))
+        check(
+            images
+                .arg(&programs)
+                .arg("--load")
+                .arg(tools_dir().join("bin"))
+                .arg("--out")
+                .arg(new.join("images")),
+        )
     })?;
     point_to(&cache.join("current"), &parts)?;
+    prune(&cache, "programs-", &programs)?;
+    prune(&cache, "parts-", &parts)?;
     Ok(parts)
+}
+
+/// How many versions of the programs, and of the images, the cache keeps: enough for a few branches; one has 600 MB.
+const VERSIONS_MAX: usize = 3;
+
+/// Removes the oldest versions, but never the one in use.
+fn prune(cache: &Path, prefix: &str, used: &Path) -> Result<()> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        let named = entry.file_name().to_string_lossy().starts_with(prefix);
+        if named && entry.path() != used && entry.path().extension().is_none() {
+            versions.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    versions.sort();
+    let surplus = (versions.len() + 1).saturating_sub(VERSIONS_MAX);
+    for (_, old) in versions.into_iter().take(surplus) {
+        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
+    Ok(())
 }
 
 /// Whether everything is in the cache.

@@ -32,7 +32,7 @@ const PACKAGES: [(&str, &str); 17] = [
 ];
 
 /// Debian packages of a Kubernetes cluster's nodes and of the images that tests run in it.
-const CLUSTER_PACKAGES: [(&str, &str); 10] = [
+const CLUSTER_PACKAGES: [(&str, &str); 13] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -43,6 +43,9 @@ const CLUSTER_PACKAGES: [(&str, &str); 10] = [
     ("busybox-static", "busybox"),
     ("curl", "curl"),
     ("procps", "sysctl"),
+    ("nginx-light", "nginx"),
+    ("mariadb-server", "mariadbd"),
+    ("mariadb-client", "mariadb"),
 ];
 
 /// Go programs with their pinned versions.
@@ -89,7 +92,8 @@ pub(crate) fn end_to_end() -> Result<()> {
 
 /// What the nodes of a Kubernetes cluster need, installed where it is missing.
 pub(crate) fn cluster() -> Result<()> {
-    packages("a Kubernetes cluster", &CLUSTER_PACKAGES)
+    packages("a Kubernetes cluster", &CLUSTER_PACKAGES)?;
+    programs()
 }
 
 /// What is missing of all this, for a first word on what will be installed.

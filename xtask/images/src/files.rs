@@ -53,9 +53,29 @@ impl Files {
         self.add(path, Entry::Folder { mode: 0o1777 });
     }
 
+    /// Adds a folder of this machine with everything in it, and nothing that is neither a file nor a folder.
+    pub(crate) fn add_folder(&mut self, path: &str, source: &Path) -> Result<()> {
+        let entries = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let (inside, from) = (format!("{path}/{}", entry.file_name().to_string_lossy()), entry.path());
+            match entry.file_type()? {
+                kind if kind.is_dir() => self.add_folder(&inside, &from)?,
+                kind if kind.is_file() => self.add_file(&inside, &from)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a program or a shared object of this machine at its own path, with the libraries that the loader would load.
     pub(crate) fn add_program(&mut self, program: &Path) -> Result<()> {
         self.add_file(&program.to_string_lossy(), program)?;
+        self.add_libraries(program)
+    }
+
+    /// Adds the libraries that the loader would load for a program of this machine, at their own paths.
+    pub(crate) fn add_libraries(&mut self, program: &Path) -> Result<()> {
         for library in libraries(program)? {
             if !self.entries.contains_key(clean(&library.to_string_lossy())) {
                 self.add_file(&library.to_string_lossy(), &library)?;

@@ -7,6 +7,7 @@ mod licences;
 mod linked;
 mod release;
 mod sbom;
+mod servers;
 mod testing;
 
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ enum Verb {
         /// The folder of the cluster's programs
         #[arg(long)]
         bin: PathBuf,
+        /// The folder of the load generators
+        #[arg(long)]
+        load: PathBuf,
         /// Where the archives go
         #[arg(long)]
         out: PathBuf,
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
         Verb::Conduit { root, bin, target, out, registry, tag } => {
             release::write_all(&release::Options { root, bin, target, out, registry, tag })
         }
-        Verb::Testing { bin, out } => testing::write_all(&bin, &out),
+        Verb::Testing { bin, load, out } => testing::write_all(&bin, &load, &out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

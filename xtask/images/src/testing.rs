@@ -1,4 +1,4 @@
-//! The images that a test cluster runs, from programs of this machine: pause, CoreDNS, a shell with the usual tools, and servers. Depends on
+//! The images that a test cluster runs, from programs of this machine: pause, CoreDNS, and a shell with the usual tools. Depends on
 //! Debian's packages, which `cargo xtask cluster build` installs. Deliberately absent: anything that a user of Conduit gets.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::files::Files;
 use crate::image::{Image, own_architecture};
+use crate::servers;
 
 /// Programs of the image `tools`, beside busybox's.
 const TOOLS: [&str; 4] = ["curl", "ip", "nft", "conntrack"];
@@ -30,14 +31,17 @@ const IPTABLES: [(&str, &[&str]); 2] = [
     ("xtables-legacy-multi", &["iptables-legacy", "iptables-legacy-save", "ip6tables-legacy"]),
 ];
 
-/// Builds them all from the cluster's programs in `bin` into `folder`.
-pub(crate) fn write_all(bin: &Path, folder: &Path) -> Result<()> {
+/// Builds them all into `folder`: from the cluster's programs in `bin`, the load generators in `tools`, and the machine's own.
+pub(crate) fn write_all(bin: &Path, load: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (name, image) in [
-        ("pause", single("pause", &bin.join("pause"), "0")?),
-        ("coredns", single("coredns", &bin.join("coredns"), "0")?),
+        ("pause", single("pause", &bin.join("pause"))?),
+        ("coredns", single("coredns", &bin.join("coredns"))?),
         ("busybox", busybox()?),
         ("tools", tools()?),
+        ("load", servers::load(load)?),
+        ("nginx", servers::nginx()?),
+        ("mariadb", servers::mariadb()?),
     ] {
         let written = image.write(&folder.join(format!("{name}.tar")))?;
         println!(
@@ -51,12 +55,13 @@ pub(crate) fn write_all(bin: &Path, folder: &Path) -> Result<()> {
 }
 
 /// One static program and nothing else.
-fn single(name: &str, program: &Path, user: &str) -> Result<Image> {
+fn single(name: &str, program: &Path) -> Result<Image> {
     let mut files = accounts();
     files.add_file(&format!("/{name}"), program)?;
-    Ok(Image { entrypoint: vec![format!("/{name}")], user: user.to_owned(), ..image(name, files) })
+    Ok(Image { entrypoint: vec![format!("/{name}")], ..image(name, files) })
 }
 
+/// A shell with what busybox has.
 fn busybox() -> Result<Image> {
     let mut files = accounts();
     add_busybox(&mut files)?;
@@ -84,7 +89,8 @@ fn tools() -> Result<Image> {
     Ok(Image { command: vec!["/bin/sh".to_owned()], ..image("tools", files) })
 }
 
-fn add_busybox(files: &mut Files) -> Result<()> {
+/// busybox under all of its names, but those of tools that come beside it.
+pub(crate) fn add_busybox(files: &mut Files) -> Result<()> {
     let program = find("busybox")?;
     files.add_file("/bin/busybox", &program)?;
     let output = Command::new(&program).arg("--list").output().context("cannot run busybox")?;
@@ -104,7 +110,7 @@ fn plugins() -> Result<PathBuf> {
 }
 
 /// Root, and users that tests run as.
-fn accounts() -> Files {
+pub(crate) fn accounts() -> Files {
     let mut files = Files::default();
     files.add_text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/:/bin/sh\n");
     files.add_text("/etc/group", "root:x:0:\napp:x:1000:\n");
@@ -113,7 +119,8 @@ fn accounts() -> Files {
     files
 }
 
-fn image(name: &str, files: Files) -> Image {
+/// An image of this name with these files.
+pub(crate) fn image(name: &str, files: Files) -> Image {
     Image {
         reference: format!("localhost/{name}:1"),
         files,
@@ -123,7 +130,8 @@ fn image(name: &str, files: Files) -> Image {
     }
 }
 
-fn find(program: &str) -> Result<PathBuf> {
+/// Where a program of this machine is.
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(program)).find(|path| path.exists());

@@ -149,11 +149,20 @@ impl Cluster {
             let tail = &log[log.len().saturating_sub(LOG_TAIL_BYTES)..];
             format!("{component} is not ready; its log ends with:\n{}", String::from_utf8_lossy(tail))
         };
+        let (mut seen, mut ended) = (false, false);
         machine::wait(&format!("{component} is ready"), READY_TIME, || {
-            ensure!(!node.processes(component.program()).is_empty(), "it does not run");
+            let runs = !node.processes(component.program()).is_empty();
+            ended = seen && !runs;
+            seen |= runs;
+            if ended {
+                return Ok(());
+            }
+            ensure!(runs, "it does not run");
             ready()
         })
-        .with_context(end_of_log)
+        .with_context(end_of_log)?;
+        ensure!(!ended, "{component} has ended again; {}", end_of_log());
+        Ok(())
     }
 
     /// The node with this number.

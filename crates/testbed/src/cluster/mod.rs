@@ -230,7 +230,10 @@ impl Cluster {
 
     fn create(options: &Options, parts: Parts) -> Result<Self> {
         let dir = folder(options.name.as_deref())?;
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        fs::create_dir_all(dir.parent().unwrap_or(&dir))
+            .context("cannot create the folder of all clusters")?;
+        // Fails where another process is just starting a cluster of this name.
+        fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let state = State {
             families: options.families.name().to_owned(),
             proxy_mode: options.proxy_mode.name().to_owned(),
