@@ -189,7 +189,7 @@ fn build_programs(folder: &Path) -> Result<()> {
     list.args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]).current_dir(&module);
     let sources = PathBuf::from(output(&mut list)?.trim());
     let mut cc = Command::new("cc");
-    cc.args(["-Os", "-static", "-s", "-o"]).arg(folder.join("pause"));
+    cc.args(["-Os", "-static", "-s", "-Wl,--build-id=none", "-o"]).arg(folder.join("pause"));
     check(cc.arg(sources.join("build/pause/linux/pause.c")))
 }
 

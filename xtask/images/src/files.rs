@@ -156,8 +156,8 @@ fn clean(path: &str) -> &str {
 }
 
 /// gzip (RFC 1952) with neither name nor time in its header.
-pub(crate) fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+pub(crate) fn compressed(bytes: &[u8], level: u32) -> Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(level));
     encoder.write_all(bytes)?;
     encoder.finish().context("cannot compress a layer")
 }

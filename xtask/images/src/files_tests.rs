@@ -17,7 +17,10 @@ fn the_same_files_make_the_same_layer_in_whatever_order_they_come() {
     other.add_text("a.txt", "a");
     other.add_text("usr/share/b.txt", "b");
     assert_eq!(some().layer().unwrap(), other.layer().unwrap());
-    assert_eq!(compressed(&some().layer().unwrap()).unwrap(), compressed(&other.layer().unwrap()).unwrap());
+    assert_eq!(
+        compressed(&some().layer().unwrap(), 9).unwrap(),
+        compressed(&other.layer().unwrap(), 9).unwrap()
+    );
 }
 
 #[test]

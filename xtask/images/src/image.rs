@@ -29,6 +29,8 @@ pub(crate) struct Image {
     /// As Go and the OCI format name it: amd64, arm64.
     pub(crate) architecture: String,
     pub(crate) labels: BTreeMap<String, String>,
+    /// From 0, none, to 9.
+    pub(crate) compression: u32,
 }
 
 /// What was written.
@@ -46,7 +48,7 @@ impl Image {
     /// Writes the archive, by another name first, so that a reader never sees half of it.
     pub(crate) fn write(&self, path: &Path) -> Result<Written> {
         let diff = self.files.layer()?;
-        let layer = compressed(&diff)?;
+        let layer = compressed(&diff, self.compression)?;
         let config = serde_json::to_vec(&self.config(&digest(&diff)))?;
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2,

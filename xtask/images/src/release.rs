@@ -150,6 +150,7 @@ fn image(recipe: &Recipe, options: &Options, papers: &Papers) -> Result<Image> {
         command: Vec::new(),
         user: format!("{0}:{0}", recipe.user),
         architecture: architecture(&options.target).to_owned(),
+        compression: 9,
         labels: labels
             .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()))
             .into(),

@@ -1,7 +1,6 @@
 //! The images that a test cluster runs, from programs of this machine: pause, CoreDNS, and a shell with the usual tools. Depends on
 //! Debian's packages, which `cargo xtask cluster build` installs. Deliberately absent: anything that a user of Conduit gets.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -125,7 +124,8 @@ pub(crate) fn image(name: &str, files: Files) -> Image {
         reference: format!("localhost/{name}:1"),
         files,
         architecture: own_architecture().to_owned(),
-        labels: BTreeMap::new(),
+        // They are packed and unpacked on the same machine.
+        compression: 1,
         ..Image::default()
     }
 }
