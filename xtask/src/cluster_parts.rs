@@ -162,7 +162,7 @@ fn point_to(link: &Path, target: &Path) -> Result<()> {
 /// Builds Kubernetes, etcd and CoreDNS in one go, since they share most of what is compiled, and pause with the C compiler.
 fn build_programs(folder: &Path) -> Result<()> {
     println!(
-        "    building Kubernetes {KUBERNETES}, etcd and CoreDNS with Go into {}: about ten minutes on 2 cores, once",
+        "    building Kubernetes {KUBERNETES}, etcd and CoreDNS with Go into {}: about six minutes on 2 cores, once",
         cache().display()
     );
     let module = root().join(MODULE);

@@ -145,7 +145,7 @@ fn announce(stages: &[&Stage]) {
         );
         if !cluster_parts::is_built() {
             println!(
-                "builds Kubernetes {} with Go, once: about ten minutes on 2 cores, into {}",
+                "builds Kubernetes {} with Go, once: about six minutes on 2 cores, into {}",
                 cluster_parts::KUBERNETES,
                 cluster_parts::cache().display()
             );

@@ -1,5 +1,5 @@
 //! Where the cluster's programs and images are: built by `cargo xtask cluster build` into a cache, and only looked up here. It may read the
-//! environment. Deliberately absent: building them (`xtask`), so that a test never starts a build of ten minutes by itself.
+//! environment. Deliberately absent: building them (`xtask`), so that a test never starts a build of minutes by itself.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ impl Parts {
         const MEND: &str = "run `cargo xtask cluster build`";
         ensure!(
             dir.join("bin/kube-apiserver").exists() && dir.join("images/coredns.tar").exists(),
-            "the cluster's parts are not in {}: {MEND} (about ten minutes on 2 cores, once)",
+            "the cluster's parts are not in {}: {MEND} (about six minutes on 2 cores, once)",
             dir.display()
         );
         let path = std::env::var_os("PATH").unwrap_or_default();
