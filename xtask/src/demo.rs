@@ -40,7 +40,7 @@ pub(crate) fn build_logged(log: &mut Log) -> Result<bool> {
 }
 
 /// What builds the release binaries: the workspace's default members.
-fn build() -> Command {
+pub(crate) fn build() -> Command {
     command::cargo(&["build", "--release", "--locked"])
 }
 
@@ -62,7 +62,8 @@ fn link() -> Result<()> {
     Ok(())
 }
 
-fn build_and_say() -> Result<()> {
+/// Builds and links the release binaries, after a word on how long that takes.
+pub(crate) fn build_and_say() -> Result<()> {
     let (bin, list) = (command::bin_dir(), BINARIES.join(", "));
     if BINARIES.iter().all(|name| bin.join(name).exists()) {
         eprintln!("building what changed of {list} in {}", bin.display());

@@ -2,10 +2,13 @@
 //! It stays light, so that starting it costs no build worth mentioning: no crate of Conduit's, no async runtime.
 //! Deliberately absent: anything a user of Conduit needs; that belongs to `conduit`.
 
+mod cluster;
+mod cluster_parts;
 mod command;
 mod demo;
 mod docs;
 mod fuzz;
+mod images;
 mod readme;
 mod test;
 mod tidy;
@@ -47,6 +50,10 @@ enum Habit {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// A real Kubernetes cluster on this machine, as root: build, up, down, status, kubectl, run, in, import, kill, start
+    Cluster(cluster::Options),
+    /// Container images of Conduit in target/images, without an engine: static, reproducible, with licences and an SBOM
+    Images(images::Options),
     /// Write the generated pages of docs/, or compare them (--check)
     Docs {
         /// Write nothing; fail when a page is not what would be written
@@ -81,6 +88,8 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
         Some(Habit::Bench { arguments }) => demo::bench(&arguments),
         Some(Habit::Demo { arguments }) => demo::run(&arguments),
+        Some(Habit::Cluster(options)) => cluster::run(&options),
+        Some(Habit::Images(options)) => images::run(&options).map(|()| true),
         Some(Habit::Docs { check }) => docs::run(check),
         Some(Habit::InstallTools) => tools::install_all().map(|()| true),
     }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Counts, Log, bin_dir, cargo, root, target_dir, tools_dir};
-use crate::{demo, docs, fuzz, readme, tidy, tools};
+use crate::command::{Counts, Log, bin_dir, cargo, output, root, target_dir, tools_dir};
+use crate::{cluster, cluster_parts, demo, docs, fuzz, images, readme, tidy, tools};
 
 /// How long each fuzz target runs in the smoke stage, in seconds.
 const SMOKE_SECONDS: u64 = 5;
@@ -49,7 +49,7 @@ struct Stage {
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     stage("tidy", "the style", true, run_tidy),
     stage("fmt", "formatting", true, run_fmt),
     stage("clippy", "lints, all targets, warnings refused", true, run_clippy),
@@ -66,6 +66,7 @@ const STAGES: [Stage; 11] = [
         filters: true,
         ..stage("e2e", "end to end: real servers in real namespaces", false, run_end_to_end)
     },
+    Stage { filters: true, ..stage("k8s", "end to end: a real Kubernetes cluster", false, run_kubernetes) },
 ];
 
 const fn stage(
@@ -142,6 +143,13 @@ fn announce(stages: &[&Stage]) {
         println!(
             "about 25 minutes on 2 cores when nothing is built, about 8 when everything is; --fast is the quick part"
         );
+        if !cluster_parts::is_built() {
+            println!(
+                "builds Kubernetes {} with Go, once: about six minutes on 2 cores, into {}",
+                cluster_parts::KUBERNETES,
+                cluster_parts::cache().display()
+            );
+        }
         match tools::missing() {
             missing if missing.is_empty() => {
                 println!("nothing to install: the tools are in {} and on the path", tools_dir().display())
@@ -218,6 +226,50 @@ fn run_end_to_end(options: &Options, log: &mut Log) -> Result<bool> {
         join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?,
     );
     log.run(&mut tests, is_test)
+}
+
+/// The name of the cluster that the tests share, so that one that runs by hand stays as it is.
+const CLUSTER: &str = "tests";
+
+/// Starts a cluster with Conduit's images, runs the tests in it and takes it down, whatever came of them.
+fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
+    if output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!(
+            "a Kubernetes cluster needs root; run `cargo xtask test --only k8s` as root, all other stages run without"
+        );
+    }
+    tools::end_to_end()?;
+    let parts = cluster_parts::build()?;
+    if (!options.only.is_empty() || options.filter.is_some()) && !demo::build_logged(log)? {
+        bail!("the release binaries do not build");
+    }
+    images::pack_release()?;
+    let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", "dual"])?;
+    if !log.run(up.env("CONDUIT_CLUSTER_PARTS", &parts), |line| line.starts_with("cluster: "))? {
+        bail!("the cluster does not start");
+    }
+    let tested = run_in_cluster(options, log);
+    let down = log.run(&mut cluster_command(&["down"])?, |line| line.starts_with("cluster: "))?;
+    Ok(tested? && down)
+}
+
+fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
+    let mut import = cluster_command(&["import"])?;
+    for name in images::NAMES {
+        import.arg(images::default_folder().join(format!("{name}.tar")));
+    }
+    if !log.run(&mut import, |_| false)? {
+        bail!("the images cannot be imported");
+    }
+    let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
+    tests.args(options.filter.as_deref()).arg("--test-threads=4").env("CONDUIT_CLUSTER", CLUSTER);
+    log.run(&mut tests, is_test)
+}
+
+fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {
+    let mut command = cluster::program()?;
+    command.args(arguments).env("CONDUIT_CLUSTER", CLUSTER);
+    Ok(command)
 }
 
 /// A line that names a test that failed.

@@ -34,6 +34,23 @@ const PACKAGES: [(&str, &str); 20] = [
     ("apache2-bin", "apache2"),
 ];
 
+/// Debian packages of a Kubernetes cluster's nodes and of the images that tests run in it.
+const CLUSTER_PACKAGES: [(&str, &str); 13] = [
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("iptables", "iptables"),
+    ("nftables", "nft"),
+    ("iproute2", "ip"),
+    ("conntrack", "conntrack"),
+    ("busybox-static", "busybox"),
+    ("curl", "curl"),
+    ("procps", "sysctl"),
+    ("nginx-light", "nginx"),
+    ("mariadb-server", "mariadbd"),
+    ("mariadb-client", "mariadb"),
+];
+
 /// Go programs with their pinned versions.
 const GO_PROGRAMS: [(&str, &str); 4] = [
     ("helm", "helm.sh/helm/v3/cmd/helm@v3.22.0"),
@@ -73,13 +90,20 @@ pub(crate) fn deny() -> Result<PathBuf> {
 
 /// What the end-to-end tests drive, installed where it is missing.
 pub(crate) fn end_to_end() -> Result<()> {
-    packages()?;
+    packages("the end-to-end tests", &PACKAGES)?;
+    programs()
+}
+
+/// What the nodes of a Kubernetes cluster need, installed where it is missing.
+pub(crate) fn cluster() -> Result<()> {
+    packages("a Kubernetes cluster", &CLUSTER_PACKAGES)?;
     programs()
 }
 
 /// What is missing of all this, for a first word on what will be installed.
 pub(crate) fn missing() -> Vec<String> {
-    let mut missing: Vec<String> = missing_packages().into_iter().map(str::to_owned).collect();
+    let all = [&PACKAGES[..], &CLUSTER_PACKAGES[..]].concat();
+    let mut missing: Vec<String> = missing_packages(&all).into_iter().map(str::to_owned).collect();
     missing.extend(missing_programs().into_iter().map(|(name, _)| name.to_owned()));
     if !tools_dir().join("bin/cargo-deny").exists() {
         missing.push("cargo-deny".to_owned());
@@ -87,14 +111,14 @@ pub(crate) fn missing() -> Vec<String> {
     missing
 }
 
-fn packages() -> Result<()> {
-    let missing = missing_packages();
+fn packages(whose: &str, wanted: &[(&'static str, &str)]) -> Result<()> {
+    let missing = missing_packages(wanted);
     if missing.is_empty() {
         return Ok(());
     }
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
         bail!(
-            "the end-to-end tests need Debian packages; install them as root: apt-get install {}",
+            "Debian packages for {whose} are missing; install them as root: apt-get install {}",
             missing.join(" ")
         );
     }
@@ -124,8 +148,8 @@ fn programs() -> Result<()> {
     Ok(())
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    PACKAGES.iter().filter(|(_, sign)| !is_there(sign)).map(|(name, _)| *name).collect()
+fn missing_packages(wanted: &[(&'static str, &str)]) -> Vec<&'static str> {
+    wanted.iter().filter(|(_, sign)| !is_there(sign)).map(|(name, _)| *name).collect()
 }
 
 fn missing_programs() -> Vec<(&'static str, &'static str)> {
@@ -138,6 +162,7 @@ fn is_there(sign: &str) -> bool {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         return entries.into_iter().any(|entry| entry.path().join(rest).exists());
     }
+    // An absolute path stands for itself, whatever it is joined to.
     search_path().iter().any(|folder| folder.join(sign).exists())
 }
 

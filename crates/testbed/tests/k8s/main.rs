@@ -1,0 +1,10 @@
+//! Conduit on a real Kubernetes cluster, one file per subject. All tests share the cluster that runs (`cargo xtask cluster up`, and
+//! `cargo xtask cluster import target/images/*.tar` for the images), each in a namespace of its own; `cargo xtask test --only k8s` starts and
+//! ends one for them. Without a cluster every test fails and says what to do.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic at its own line")]
+
+mod support;
+mod smoke;
+mod faults;
+mod lifecycle;
