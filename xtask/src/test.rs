@@ -36,7 +36,7 @@ impl Options {
         if !self.only.is_empty() {
             return self.only.iter().any(|name| name == stage.name);
         }
-        (stage.quick || !self.fast) && (stage.filters || self.filter.is_none())
+        !stage.asked && (stage.quick || !self.fast) && (stage.filters || self.filter.is_none())
     }
 }
 
@@ -46,6 +46,8 @@ struct Stage {
     what: &'static str,
     quick: bool,
     filters: bool,
+    /// Runs only when it is named: it builds Kubernetes first.
+    asked: bool,
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
@@ -66,7 +68,11 @@ const STAGES: [Stage; 12] = [
         filters: true,
         ..stage("e2e", "end to end: real servers in real namespaces", false, run_end_to_end)
     },
-    Stage { filters: true, ..stage("k8s", "end to end: a real Kubernetes cluster", false, run_kubernetes) },
+    Stage {
+        filters: true,
+        asked: true,
+        ..stage("k8s", "end to end: a real Kubernetes cluster", false, run_kubernetes)
+    },
 ];
 
 const fn stage(
@@ -75,7 +81,7 @@ const fn stage(
     quick: bool,
     run: fn(&Options, &mut Log) -> Result<bool>,
 ) -> Stage {
-    Stage { name, what, quick, filters: false, run }
+    Stage { name, what, quick, filters: false, asked: false, run }
 }
 
 /// Runs the stages that the options want; returns whether nothing failed.
@@ -186,10 +192,13 @@ fn run_clippy(_: &Options, log: &mut Log) -> Result<bool> {
 /// Every test but the end-to-end ones, which need release binaries and privileges.
 fn run_unit(options: &Options, log: &mut Log) -> Result<bool> {
     let filter = options.filter.as_deref();
-    let rest = ["test", "--workspace", "--exclude", "conduit-testbed", "--locked", "--no-fail-fast"];
-    let others = log.run(cargo(&rest).args(filter), is_failure)?;
-    let testbed = ["test", "-p", "conduit-testbed", "--lib", "--locked", "--no-fail-fast"];
-    Ok(log.run(cargo(&testbed).args(filter), is_failure)? && others)
+    let apart = ["conduit-testbed", "conduit-install"];
+    let mut rest = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    rest.args(apart.iter().flat_map(|package| ["--exclude", package]));
+    let others = log.run(rest.args(filter), is_failure)?;
+    let mut libraries = cargo(&["test", "--lib", "--locked", "--no-fail-fast"]);
+    libraries.args(apart.iter().flat_map(|package| ["-p", package]));
+    Ok(log.run(libraries.args(filter), is_failure)? && others)
 }
 
 fn run_rustdoc(_: &Options, log: &mut Log) -> Result<bool> {
@@ -218,14 +227,13 @@ fn run_end_to_end(options: &Options, log: &mut Log) -> Result<bool> {
             bail!("the release binaries do not build");
         }
     }
+    let path = join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?;
+    let mut chart = cargo(&["test", "-p", "conduit-install", "--test", "helm", "--locked"]);
+    let equal = log.run(chart.args(options.filter.as_deref()).env("PATH", &path), is_test)?;
     let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "e2e", "--locked", "--"]);
     tests.args(options.filter.as_deref()).arg("--test-threads=2");
-    tests.env("CONDUIT_BIN_DIR", bin_dir());
-    tests.env(
-        "PATH",
-        join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?,
-    );
-    log.run(&mut tests, is_test)
+    tests.env("CONDUIT_BIN_DIR", bin_dir()).env("PATH", path);
+    Ok(log.run(&mut tests, is_test)? && equal)
 }
 
 /// The name of the cluster that the tests share, so that one that runs by hand stays as it is.

@@ -65,7 +65,7 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let aggregate = Arc::new(Aggregate::new(Instant::now()));
     let (identity, model) = (readiness.gate("identity"), readiness.gate("model"));
     let listening = readiness.gate("listening");
-    let surroundings = Surroundings::find(&config, &store, model, &tasks).await?;
+    let surroundings = Box::pin(Surroundings::find(&config, &store, model, &tasks)).await?;
     let authority = Arc::new(Authority::new(&surroundings.material, config.certificate_lifetime)?);
     let credentials = Credentials::new(authority.anchors().to_vec())?;
     let keeper = Arc::new(Keeper {

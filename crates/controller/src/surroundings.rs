@@ -52,8 +52,8 @@ impl Surroundings {
         let (changes, batches) = mpsc::channel(BATCHES_MAX);
         apply(store, batches, gate, tasks);
         match config.source {
-            Source::Files => Self::files(config, changes, tasks).await,
-            Source::Kubernetes => Self::cluster(config, store, changes, tasks).await,
+            Source::Files => Box::pin(Self::files(config, changes, tasks)).await,
+            Source::Kubernetes => Box::pin(Self::cluster(config, store, changes, tasks)).await,
         }
     }
 

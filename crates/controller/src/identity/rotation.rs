@@ -35,6 +35,7 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// Where the state is kept.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Vault {
     /// In a directory.
     Directory(Directory),
@@ -122,7 +123,7 @@ impl Keeper {
     pub async fn run(self: Arc<Self>) {
         let mut told = String::new();
         loop {
-            let outcome = self.look().await;
+            let outcome = Box::pin(self.look()).await;
             let error = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
             if !error.is_empty() && error != told {
                 tracing::error!(
@@ -147,7 +148,7 @@ impl Keeper {
             return Ok(());
         }
         if let Vault::Secret(store) = &self.vault {
-            store.publish_anchors(&material.anchors).await?;
+            Box::pin(store.publish_anchors(&material.anchors)).await?;
         }
         if let Some(next) = self.next(&material).await?
             && self.vault.store(&next, &version).await?

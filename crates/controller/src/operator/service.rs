@@ -112,7 +112,7 @@ impl Operator for Service {
             }
         };
         tracing::info!(?what, "a rotation was asked for");
-        let begun = self.keeper.rotate(what).await;
+        let begun = Box::pin(self.keeper.rotate(what)).await;
         begun.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
         Ok(Response::new(Self::identity(self)))
     }

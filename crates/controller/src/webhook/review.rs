@@ -106,8 +106,9 @@ fn cut(mut text: String) -> String {
 
 /// The trust anchors as PEM.
 pub(super) fn pem(authority: &Authority) -> String {
-    let anchors = authority.anchors().iter();
-    let blocks: Vec<pem::Pem> = anchors.map(|der| pem::Pem::new("CERTIFICATE", der.to_vec())).collect();
+    let anchors = authority.anchors();
+    let blocks: Vec<pem::Pem> =
+        anchors.iter().map(|der| pem::Pem::new("CERTIFICATE", der.to_vec())).collect();
     pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
 }
 
