@@ -1,4 +1,7 @@
 use super::*;
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 fn request(names: &[&str]) -> Vec<u8> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();

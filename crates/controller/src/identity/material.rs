@@ -1,13 +1,16 @@
 //! What the authority stands on: trust anchors, an issuer with its key, and how far a rotation has come. All steps of a rotation
 //! are here, as functions from one state to the next; where the states are kept and when the next is due, others know.
 //!
+//! Whoever begins with the old anchor alone while certificates are signed below the new one (a proxy that starts late) is not
+//! left out: with the new issuer stands the new anchor as signed by the old one.
+//!
 //! A new issuer below the same anchor needs no wait: whoever trusts the anchor trusts it. A new anchor is first published beside
 //! the old one; when every proxy has both, certificates are signed below the new one; and when the last certificate below the
 //! old one has ended, the old one goes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData,
@@ -105,6 +108,13 @@ impl Rotation {
     }
 }
 
+impl std::fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Keys never reach a log.
+        f.debug_struct(self.phase()).field("until", &self.until()).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Material {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Keys never reach a log.
@@ -127,9 +137,15 @@ impl Material {
     /// # Errors
     /// When no key can be made.
     pub fn generate(trust_domain: &str, now: SystemTime) -> Result<Self> {
-        let (anchor, anchor_key) = make_anchor(trust_domain, now)?;
-        let (issuer, issuer_key) = make_issuer(trust_domain, &anchor, &anchor_key, now)?;
-        Ok(Self { anchors: anchor, anchor_key: Some(anchor_key), issuer, issuer_key, rotation: None })
+        let anchor = Anchor::make(trust_domain, now)?;
+        let (issuer, issuer_key) = make_issuer(trust_domain, &anchor.certificate, &anchor.key, now)?;
+        Ok(Self {
+            anchors: anchor.certificate,
+            anchor_key: Some(anchor.key),
+            issuer,
+            issuer_key,
+            rotation: None,
+        })
     }
 
     /// A new issuer below the same anchor.
@@ -150,11 +166,14 @@ impl Material {
     /// When the anchor is not ours to replace, or that is under way already.
     pub fn renew_anchor(&self, trust_domain: &str, now: SystemTime, lifetime: Duration) -> Result<Self> {
         self.ensure_at_rest()?;
-        ensure!(self.anchor_key.is_some(), NOT_OURS);
-        let (anchor, anchor_key) = make_anchor(trust_domain, now)?;
-        let (issuer, issuer_key) = make_issuer(trust_domain, &anchor, &anchor_key, now)?;
-        let anchors = format!("{}\n{anchor}", self.anchors.trim_end());
+        let Some(old_key) = &self.anchor_key else { bail!(NOT_OURS) };
+        let new = Anchor::make(trust_domain, now)?;
+        let (issuer, issuer_key) = make_issuer(trust_domain, &new.certificate, &new.key, now)?;
+        let cross = new.signed_by(&self.own_anchor(old_key)?, old_key, now)?;
+        let issuer = format!("{}\n{cross}", issuer.trim_end());
+        let anchors = format!("{}\n{}", self.anchors.trim_end(), new.certificate);
         let (since, until) = (unix(now), unix(now + lifetime + MARGIN));
+        let (anchor, anchor_key) = (new.certificate, new.key);
         let rotation = Rotation::Publishing { since, until, anchor, anchor_key, issuer, issuer_key };
         Ok(Self { anchors, rotation: Some(rotation), ..self.clone() })
     }
@@ -179,7 +198,9 @@ impl Material {
                 })
             }
             Rotation::Signing { anchor, .. } if due => {
-                Some(Self { anchors: anchor.clone(), rotation: None, ..self.clone() })
+                // What the old anchor has signed proves nothing any more.
+                let issuer = certificates(&self.issuer).next().unwrap_or(&self.issuer).to_owned();
+                Some(Self { anchors: anchor.clone(), issuer, rotation: None, ..self.clone() })
             }
             _ => None,
         }
@@ -201,9 +222,10 @@ impl Material {
             x509_parser::parse_x509_certificate(&der)
                 .is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
         };
-        let all = self.anchors.split_inclusive(END).filter_map(|part| Some(&part[part.find(BEGIN)?..]));
-        let mut own = all.filter(own);
-        Ok(own.next().context("the trust anchor's key belongs to none of the anchors")?.to_owned())
+        Ok(certificates(&self.anchors)
+            .find(own)
+            .context("the trust anchor's key belongs to none of the anchors")?
+            .to_owned())
     }
 }
 
@@ -211,14 +233,39 @@ impl Material {
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
+/// The certificates of a PEM text, each alone.
+fn certificates(pem: &str) -> impl Iterator<Item = &str> {
+    pem.split_inclusive(END).filter_map(|part| Some(&part[part.find(BEGIN)?..]))
+}
+
 const NOT_OURS: &str = "the trust anchor's key is not kept here: whoever gave trust anchor and issuer replaces them \
     (in Kubernetes tls.crt, tls.key and ca.crt of the Secret, in a directory issuer.crt, issuer.key and trust-anchor.crt); \
     the controller takes up the new ones by itself";
 
-fn make_anchor(trust_domain: &str, now: SystemTime) -> Result<(String, String)> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let certificate = ca(&anchor_name(trust_domain, now), now, ANCHOR_LIFE, 1).self_signed(&key)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+/// A trust anchor that was made here.
+struct Anchor {
+    name: String,
+    certificate: String,
+    key: String,
+}
+
+impl Anchor {
+    fn make(trust_domain: &str, now: SystemTime) -> Result<Self> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let name = anchor_name(trust_domain, now);
+        let certificate = ca(&name, now, ANCHOR_LIFE, 1).self_signed(&key)?.pem();
+        Ok(Self { name, certificate, key: key.serialize_pem() })
+    }
+
+    /// The same name and key as signed by another anchor.
+    fn signed_by(&self, anchor: &str, anchor_key: &str, now: SystemTime) -> Result<String> {
+        let key = KeyPair::from_pem(&self.key)?;
+        let anchor_key = KeyPair::from_pem(anchor_key).context("reading the trust anchor's key")?;
+        let above = Issuer::from_ca_cert_pem(anchor, anchor_key).context("reading the trust anchor")?;
+        let mut cross = ca(&self.name, now, ANCHOR_LIFE, 1);
+        cross.use_authority_key_identifier_extension = true;
+        Ok(cross.signed_by(&key, &above)?.pem())
+    }
 }
 
 /// Anchors that stand beside each other have different names: who looks for an issuer's anchor finds it by name.

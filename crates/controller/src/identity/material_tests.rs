@@ -61,3 +61,32 @@ fn a_state_survives_being_written_down_and_is_shown_without_keys() {
     assert_eq!(serde_json::from_str::<Material>(&text).unwrap(), state);
     assert!(!format!("{state:?}").contains("PRIVATE KEY"));
 }
+
+/// Whether someone who trusts only the anchors of `trusted` believes a certificate that `signer` signs.
+fn believes(trusted: &Material, signer: &Material) -> bool {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(conduit_tls::read_anchors(trusted.anchors.as_bytes()).unwrap());
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let web = conduit_logic::words::Identity::new("cluster.local", "shop", "web").unwrap();
+    let chain = Authority::new(signer, LIFE).unwrap().certify(&key, &web, now()).unwrap().chain;
+    verifier.verify_client_cert(&chain[0], &chain[1..], rustls::pki_types::UnixTime::now()).is_ok()
+}
+
+#[test]
+fn at_each_step_whoever_begins_with_the_anchors_of_the_step_before_is_understood() {
+    let old = fresh();
+    let published = old.renew_anchor("cluster.local", now(), LIFE).unwrap();
+    let signing = published.advance(now(), LIFE, true).unwrap();
+    let done = signing.advance(now() + LIFE + MARGIN, LIFE, true).unwrap();
+    for (trusted, signer) in
+        [(&old, &published), (&old, &signing), (&published, &signing), (&signing, &done), (&done, &signing)]
+    {
+        assert!(believes(trusted, signer));
+    }
+    assert!(!believes(&old, &done), "the old anchor is gone for good");
+    assert!(!believes(&done, &old) && !believes(&fresh(), &signing));
+    assert_eq!((signing.issuer.matches(BEGIN).count(), done.issuer.matches(BEGIN).count()), (2, 1));
+}
