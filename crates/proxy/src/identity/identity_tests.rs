@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::fake::{Authority, CONTROLLER, DEADLINE, WEB, config, serve};
-use conduit_api::identity::v1::CertifyResponse;
 use conduit_api::identity::v1::identity_server::{Identity, IdentityServer};
+use conduit_api::identity::v1::{CertifyResponse, TrustBundle, WatchTrustRequest};
 use conduit_tls::ClientAuth;
 use rcgen::{PublicKeyData, SignatureAlgorithm};
 use tokio::sync::mpsc;
@@ -35,6 +35,16 @@ struct Signer {
 
 #[tonic::async_trait]
 impl Identity for Signer {
+    type WatchTrustStream = tokio_stream::Pending<Result<TrustBundle, Status>>;
+
+    /// The anchors do not change in these tests.
+    async fn watch_trust(
+        &self,
+        _: Request<WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        Ok(Response::new(tokio_stream::pending()))
+    }
+
     async fn certify(&self, request: Request<CertifyRequest>) -> Result<Response<CertifyResponse>, Status> {
         let request = request.into_inner();
         let (decide, decision) = tokio::sync::oneshot::channel();
