@@ -4,6 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
+use conduit_api::identity::v1::WatchTrustRequest;
+use conduit_api::identity::v1::identity_client::IdentityClient;
+use conduit_api::operator::v1::rotate_request::What;
+use conduit_api::operator::v1::{IdentityRequest, RotateRequest};
+use conduit_controller::identity::directory::Directory;
 use conduit_tls::{Credentials, peer_identity};
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -167,4 +172,52 @@ async fn a_controller_whose_keys_others_can_read_does_not_start() {
         assert!(!ended.status.success() && text.contains(key) && text.contains("chmod 600"), "{text}");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     }
+}
+
+#[tokio::test]
+async fn proxies_hear_of_a_new_anchor_at_once_and_the_rotation_ends_by_itself() {
+    let world = World::start_with("", &["--certificate-lifetime", "2s"]).await;
+    let old = world.anchors();
+    let nobody = Credentials::new(old.clone()).unwrap();
+    let refused = IdentityClient::new(world.channel(&nobody)).watch_trust(WatchTrustRequest {}).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    let web = world.credentials("web").await;
+    let mut client = IdentityClient::new(world.channel(&web));
+    let mut bundles = client.watch_trust(WatchTrustRequest {}).await.unwrap().into_inner();
+    let mut next = async |what| in_time(what, bundles.message()).await.unwrap().unwrap().trust_anchors_der;
+    let first = next("the anchors in force").await;
+    assert_eq!(first, old.iter().map(|der| der.to_vec()).collect::<Vec<_>>());
+    let mut operator = world.operator().await;
+    let request = RotateRequest { what: What::TrustAnchor.into() };
+    let state = operator.rotate(request).await.unwrap().into_inner();
+    assert_eq!((state.phase.as_str(), state.trust_anchors.len()), ("publishing", 2));
+    let both = next("both anchors").await;
+    assert!(both.len() == 2 && both.contains(&first[0]));
+    let again = operator.rotate(request).await.unwrap_err();
+    assert_eq!(again.code(), Code::FailedPrecondition, "{again}");
+    let last = next("the new anchor alone").await;
+    assert!(last.len() == 1 && both.contains(&last[0]) && last != first);
+    let state = operator.identity(IdentityRequest {}).await.unwrap().into_inner();
+    assert_eq!((state.phase.as_str(), state.trust_anchors.len(), state.rotates), ("", 1, true));
+    assert_eq!(world.anchors().iter().map(|der| der.to_vec()).collect::<Vec<_>>(), last);
+    world.credentials("web").await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_somebody_puts_into_the_directory_is_taken_up() {
+    let world = World::start("").await;
+    let other = tempfile::tempdir().unwrap();
+    let made = Directory::new(other.path()).load_or_make("cluster.local").unwrap();
+    let mut operator = world.operator().await;
+    let before = operator.identity(IdentityRequest {}).await.unwrap().into_inner();
+    Directory::new(&world.path("identity")).store(&made).unwrap();
+    until("the other issuer", || {
+        let (mut operator, before) = (operator.clone(), before.issuer.clone());
+        async move {
+            let now = operator.identity(IdentityRequest {}).await.unwrap().into_inner();
+            (now.issuer != before).then_some(())
+        }
+    })
+    .await;
+    world.credentials("web").await;
 }
