@@ -30,7 +30,7 @@ fn text(state: &IdentityResponse, format: Format) -> String {
 fn a_rotation_is_explained_and_what_has_ended_says_so() {
     let text = text(&state("publishing"), Format::Table);
     assert!(text.contains("aaaaaaaaaaaaaaaa ") && !text.contains(&"a".repeat(17)), "{text}");
-    assert!(text.contains("ended") && text.contains("due in 1h0m at the latest"), "{text}");
+    assert!(text.contains("ended") && text.contains("due in 1h at the latest"), "{text}");
     assert!(text.contains("still signed below the old one"), "{text}");
 }
 
