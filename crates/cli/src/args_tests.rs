@@ -94,10 +94,10 @@ fn the_supervisor_understands_what_the_library_starts_it_with() {
 #[test]
 fn signals_have_names_and_numbers() {
     for (text, number) in [("TERM", 15), ("sigkill", 9), ("Hup", 1), ("34", 34)] {
-        assert_eq!(signal_number(text), Ok(number));
+        assert_eq!(local::signal_number(text), Ok(number));
     }
     for text in ["", "0", "65", "NOPE"] {
-        assert!(signal_number(text).is_err(), "{text}");
+        assert!(local::signal_number(text).is_err(), "{text}");
     }
 }
 

@@ -1,6 +1,5 @@
-//! What the controller does with a cluster beside reading it: its client, the election of the writer among its replicas, and
-//! the list of rights that all of it needs.
+//! What the controller does with a cluster beside reading it: its client, and the election of the writer among its replicas.
+//! The rights that it needs stand in the manifests (crates/install), each with what it is for.
 
 pub mod client;
 pub mod lease;
-pub mod rights;

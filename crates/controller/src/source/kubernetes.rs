@@ -173,6 +173,14 @@ fn said<T: Watched>(event: Result<watcher::Event<Lean<T>>, watcher::Error>) -> S
     }
 }
 
+/// What is known of a kind before every kind has been listed: objects and not events, so that a kind that cannot be listed for
+/// long (a right is missing) costs no more memory than the others have objects.
+#[derive(Debug, Default)]
+struct Held {
+    objects: HashMap<Key, Object>,
+    keep: HashSet<Key>,
+}
+
 /// What a list has said so far.
 #[derive(Debug, Default)]
 struct Listing {
@@ -185,7 +193,7 @@ struct Listing {
 struct Reader {
     listing: HashMap<Kind, Listing>,
     /// What waits until every kind has been listed; `None` from then on.
-    first: Option<HashMap<Kind, Vec<Event>>>,
+    first: Option<HashMap<Kind, Held>>,
     problems: HashMap<Key, String>,
     watches: Arc<Watches>,
 }
@@ -204,12 +212,12 @@ impl Reader {
                 let Listing { objects, broken } = self.listing.remove(&kind).unwrap_or_default();
                 self.problems.retain(|key, _| key.0 != kind || broken.contains(key));
                 tracing::info!(kind = kind.name(), objects = objects.len(), "listed");
-                self.emit(kind, Event::Replace { kind, objects, keep: broken }, events);
+                self.emit(Event::Replace { kind, objects, keep: broken }, events);
             }
             Said::Now(key, Ok(object)) => {
                 self.watches.heard(key.0, |watch| &watch.events);
                 self.problems.remove(&key);
-                self.emit(key.0, Event::Apply(object), events);
+                self.emit(Event::Apply(object), events);
             }
             Said::Now(key, Err(reason)) => {
                 self.watches.heard(key.0, |watch| &watch.events);
@@ -218,7 +226,7 @@ impl Reader {
             Said::Gone(key) => {
                 self.watches.heard(key.0, |watch| &watch.events);
                 self.problems.remove(&key);
-                self.emit(key.0, Event::Delete(key), events);
+                self.emit(Event::Delete(key), events);
             }
             Said::Failed(kind, error) => {
                 self.watches.count(kind, |watch| &watch.errors);
@@ -264,25 +272,37 @@ impl Reader {
     }
 
     /// Holds back until every kind has been listed: then all of it comes at once.
-    fn emit(&mut self, kind: Kind, event: Event, events: &mut Vec<Event>) {
+    fn emit(&mut self, event: Event, events: &mut Vec<Event>) {
         let Some(first) = &mut self.first else {
             events.push(event);
             return;
         };
-        let replaces = matches!(event, Event::Replace { .. });
-        let held = first.entry(kind).or_default();
-        if replaces {
-            held.clear();
+        match event {
+            Event::Replace { kind, objects, keep } => {
+                let objects = objects.into_iter().map(|object| (object.key(), object)).collect();
+                first.insert(kind, Held { objects, keep });
+            }
+            // A change comes after the list of its kind; that of a kind whose list is not through yet is in the list.
+            Event::Apply(object) => {
+                if let Some(held) = first.get_mut(&object.kind()) {
+                    held.objects.insert(object.key(), object);
+                }
+            }
+            Event::Delete(key) => {
+                if let Some(held) = first.get_mut(&key.0) {
+                    held.objects.remove(&key);
+                }
+            }
         }
-        held.push(event);
-        let complete = |kind: &Kind| {
-            first.get(kind).is_some_and(|held| matches!(held.first(), Some(Event::Replace { .. })))
-        };
-        if Kind::ALL.iter().all(complete) {
+        if Kind::ALL.iter().all(|kind| first.contains_key(kind)) {
             // Owners and nodes before what names them.
             let mut kinds: Vec<_> = self.first.take().unwrap_or_default().into_iter().collect();
             kinds.sort_by_key(|(kind, _)| std::cmp::Reverse(*kind));
-            events.extend(kinds.into_iter().flat_map(|(_, held)| held));
+            events.extend(kinds.into_iter().map(|(kind, Held { objects, keep })| Event::Replace {
+                kind,
+                objects: objects.into_values().collect(),
+                keep,
+            }));
         }
     }
 

@@ -69,7 +69,10 @@ pub(super) fn keep(
                     RETRY
                 }
             };
-            _ = tokio::time::timeout(wait, installed.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(wait, installed.changed()).await {
+                // Nobody installs anything any more: the controller stops.
+                return;
+            }
         }
     });
     TlsAcceptor::from(Arc::new(config))
@@ -103,7 +106,9 @@ pub(super) fn keep_trust(
                     "the API server may not trust the webhook: new pods get no proxy; trying again"
                 );
             }
-            _ = tokio::time::timeout(LOOK_INTERVAL, installed.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_INTERVAL, installed.changed()).await {
+                return;
+            }
         }
     });
 }

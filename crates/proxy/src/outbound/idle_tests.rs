@@ -18,6 +18,15 @@ async fn connection() -> (Http1, TcpStream) {
     (Http1 { stream, tls: None, reused: false }, server.expect("the client connects").0)
 }
 
+/// Takes every turn there is.
+async fn all_turns(idle: &Idle) -> Vec<Turn<'_>> {
+    let mut turns = Vec::new();
+    for _ in 0..OPENING_MAX {
+        turns.push(idle.turn().await);
+    }
+    turns
+}
+
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -25,10 +34,7 @@ fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 #[tokio::test]
 async fn no_more_than_the_limit_are_opened_at_once_and_the_next_waits_for_a_turn() {
     let idle = Idle::default();
-    let mut turns = Vec::new();
-    for _ in 0..OPENING_MAX {
-        turns.push(idle.turn().await);
-    }
+    let mut turns = all_turns(&idle).await;
     let mut next = Box::pin(idle.turn());
     assert!(poll_once(next.as_mut()).is_pending());
     turns.pop();
@@ -38,10 +44,7 @@ async fn no_more_than_the_limit_are_opened_at_once_and_the_next_waits_for_a_turn
 #[tokio::test]
 async fn who_waits_for_a_turn_takes_a_connection_that_comes_back() {
     let idle = Idle::default();
-    let mut turns = Vec::new();
-    for _ in 0..OPENING_MAX {
-        turns.push(idle.turn().await);
-    }
+    let _turns = all_turns(&idle).await;
     let mut next = Box::pin(idle.turn());
     assert!(poll_once(next.as_mut()).is_pending());
     let (http1, _server) = connection().await;
