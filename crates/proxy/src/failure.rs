@@ -15,17 +15,24 @@ pub struct Failure {
     pub detail: String,
     /// Nothing of the request was processed anywhere: it may be sent to another endpoint.
     pub unprocessed: bool,
+    /// The endpoint gave no sign within the connect timeout: it, or the network, may do so the next time.
+    pub late: bool,
 }
 
 impl Failure {
     /// A failure after which the request may or may not have been processed.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), unprocessed: false }
+        Self { reason, detail: detail.into(), unprocessed: false, late: false }
     }
 
     /// A failure before the request reached the application.
     pub fn unprocessed(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), unprocessed: true }
+        Self { reason, detail: detail.into(), unprocessed: true, late: false }
+    }
+
+    /// A connect timeout that passed before the request reached the application.
+    pub fn late(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { late: true, ..Self::unprocessed(reason, detail) }
     }
 
     /// The status of an HTTP answer.

@@ -115,7 +115,7 @@ impl Pool {
                     "{OPENING_MAX} connections to {} are being opened, and none was ready within the connect timeout",
                     endpoint.addr
                 );
-                return Err(Failure::unprocessed(Reason::Connect, detail));
+                return Err(Failure::late(Reason::Connect, detail));
             }
         };
         let (io, tls) = self.open(outbound, endpoint, Carry::Http1).await?;
@@ -236,21 +236,22 @@ impl Pool {
         let config = self.configs[carry as usize]
             .get_or_init(|| outbound.credentials.client_config(identity, &[carry.alpn()]))
             .clone();
-        let tls_failure = |detail: String| {
-            Failure::unprocessed(
-                Reason::Tls,
-                format!("mutual TLS with {addr} (expected {identity}): {detail}"),
-            )
+        let tls_failure = |detail: &str| {
+            let detail = format!("mutual TLS with {addr} (expected {identity}): {detail}");
+            Failure::unprocessed(Reason::Tls, detail)
         };
-        let name =
-            ServerName::try_from(conduit_tls::SERVER_NAME).map_err(|error| tls_failure(error.to_string()))?;
+        let name = ServerName::try_from(conduit_tls::SERVER_NAME)
+            .map_err(|error| tls_failure(&error.to_string()))?;
         let handshake = tokio_rustls::TlsConnector::from(config).connect(name, socket);
         let tls = match tokio::time::timeout(outbound.dialer.timeout, handshake).await {
-            Ok(tls) => tls.map_err(|error| tls_failure(error.to_string()))?,
-            Err(_) => return Err(tls_failure("no handshake within the connect timeout".into())),
+            Ok(tls) => tls.map_err(|error| tls_failure(&error.to_string()))?,
+            Err(_) => {
+                let failure = tls_failure("no handshake within the connect timeout");
+                return Err(Failure { late: true, ..failure });
+            }
         };
         if tls.get_ref().1.alpn_protocol() != Some(carry.alpn()) {
-            return Err(tls_failure("the peer is not a mesh proxy that speaks our protocols".into()));
+            return Err(tls_failure("the peer is not a mesh proxy that speaks our protocols"));
         }
         let facts = conduit_tls::facts(tls.get_ref().1);
         let facts = TlsFacts {
@@ -264,8 +265,9 @@ impl Pool {
 }
 
 async fn dial(outbound: &Outbound, addr: SocketAddr) -> Result<TcpStream, Failure> {
-    outbound.dialer.dial(addr).await.map_err(|error| {
-        Failure::unprocessed(Reason::Connect, format!("connecting to {addr} failed: {error}"))
+    outbound.dialer.dial(addr).await.map_err(|error| Failure {
+        late: error.kind() == std::io::ErrorKind::TimedOut,
+        ..Failure::unprocessed(Reason::Connect, format!("connecting to {addr} failed: {error}"))
     })
 }
 

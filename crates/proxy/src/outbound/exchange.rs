@@ -7,8 +7,8 @@ use conduit_logic::classify;
 use conduit_logic::framing::Body;
 use conduit_logic::words::{Direction, Protocol};
 
-use super::ATTEMPTS_MAX;
 use super::accept::Conn;
+use super::attempts::{ATTEMPTS_MAX, Attempts};
 use super::balance::Picked;
 use super::connect::Http1;
 use super::streams::outcome;
@@ -139,11 +139,9 @@ async fn attempts(
     recorder: &mut Option<Recorder>,
 ) -> Result<Answered, Ended> {
     let (outbound, service) = (conn.outbound.clone(), conn.service.clone());
-    let mut tried = Vec::new();
-    let mut last = None;
+    let mut attempts = Attempts::default();
     let mut stale = 0;
-    while tried.len() < ATTEMPTS_MAX {
-        let Some(picked) = service.pick(&tried) else { break };
+    while let Some(picked) = attempts.next(&service) {
         let sent_at = Instant::now();
         let failure = match picked.state.pool.http1(&outbound, &picked.state.endpoint).await {
             Err(failure) => failure,
@@ -180,16 +178,9 @@ async fn attempts(
         if !failure.unprocessed {
             return Err(Ended::Failed(failure));
         }
-        tracing::debug!(endpoint = %picked.state.endpoint.addr, %failure, "trying another endpoint");
-        tried.push(picked.state.clone());
-        last = Some(failure);
+        attempts.failed(&picked, failure);
     }
-    Err(Ended::Failed(last.unwrap_or_else(|| {
-        Failure::unprocessed(
-            Reason::NoEndpoint,
-            format!("the service at {} has no ready endpoint", service.addr),
-        )
-    })))
+    Err(Ended::Failed(attempts.given_up(&service)))
 }
 
 /// The endpoint's proxy says that the application did not get the request: another endpoint may.
@@ -221,7 +212,7 @@ fn lost(
     let orderly = matches!(error, NoResponse::Closed) && server.tls.is_some();
     let harmless = classify::idempotent(request.method.as_bytes());
     let again = outgoing.is_replayable() && reason == Reason::Reset && (orderly || harmless);
-    Failure { reason, detail, unprocessed: again }
+    Failure { unprocessed: again, ..Failure::new(reason, detail) }
 }
 
 fn record(conn: &Conn, request: &Request, began: Instant, picked: &Picked, server: &Http1) -> Recorder {

@@ -1,6 +1,6 @@
 //! From the application to the mesh. The modules stand in the order in which a connection meets them:
 //!
-//! accept → discover → detect → exchange (HTTP/1) or streams (HTTP/2) or opaque (anything else) → balance → connect
+//! accept → discover → detect → exchange (HTTP/1) or streams (HTTP/2) or opaque (anything else) → attempts → balance → connect
 //!
 //! A stage calls the next by name; none calls an earlier one.
 
@@ -10,6 +10,7 @@ pub mod detect;
 pub mod exchange;
 pub mod streams;
 pub mod opaque;
+pub mod attempts;
 pub mod balance;
 pub mod connect;
 pub mod idle;
@@ -26,9 +27,6 @@ use crate::http::exchange::HeadLimits;
 use crate::tap::Hub;
 use crate::tcp::dial::Dialer;
 use crate::telemetry::Telemetry;
-
-/// So many endpoints are tried for one request or connection: enough to get past a rolling update, few enough to fail in time.
-pub const ATTEMPTS_MAX: usize = 5;
 
 /// What every outbound connection shares.
 pub struct Outbound {

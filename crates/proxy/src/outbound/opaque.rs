@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use conduit_logic::words::{Direction, Protocol};
 
+use super::Outbound;
 use super::accept::{Conn, fail, server_name};
+use super::attempts::Attempts;
 use super::balance::{Picked, Service};
-use super::{ATTEMPTS_MAX, Outbound};
 use crate::failure::Failure;
 use crate::record::{Recorder, Start, of_connection};
 use crate::tcp::pump::relay;
 use crate::tcp::stream::Stream;
-use crate::telemetry::{Reason, TlsFacts};
+use crate::telemetry::TlsFacts;
 
 /// A connection to an endpoint.
 pub struct Server {
@@ -28,10 +29,8 @@ pub struct Server {
 /// # Errors
 /// When no endpoint could be reached.
 pub async fn connect(outbound: &Outbound, service: &Service) -> Result<Server, Failure> {
-    let mut tried = Vec::new();
-    let mut last = None;
-    while tried.len() < ATTEMPTS_MAX {
-        let Some(picked) = service.pick(&tried) else { break };
+    let mut attempts = Attempts::default();
+    while let Some(picked) = attempts.next(service) {
         let began = Instant::now();
         match picked.state.pool.bytes(outbound, &picked.state.endpoint).await {
             Ok((stream, tls)) => {
@@ -39,16 +38,12 @@ pub async fn connect(outbound: &Outbound, service: &Service) -> Result<Server, F
                 return Ok(Server { stream, picked, tls });
             }
             Err(failure) => {
-                tracing::debug!(endpoint = %picked.state.endpoint.addr, %failure, "trying another endpoint");
                 picked.failed();
-                tried.push(picked.state.clone());
-                last = Some(failure);
+                attempts.failed(&picked, failure);
             }
         }
     }
-    Err(last.unwrap_or_else(|| {
-        Failure::unprocessed(Reason::NoEndpoint, format!("{} has no ready endpoint", service.addr))
-    }))
+    Err(attempts.given_up(service))
 }
 
 /// Serves one connection until it ends.

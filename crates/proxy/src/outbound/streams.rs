@@ -17,10 +17,11 @@ use h2::server::SendResponse;
 use http::Request;
 use tokio_util::sync::CancellationToken;
 
+use super::Outbound;
 use super::accept::Conn;
+use super::attempts::{ATTEMPTS_MAX, Attempts};
 use super::balance::{Picked, Service};
 use super::connect::{CONNECTION_WINDOW_BYTES, Http2, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
-use super::{ATTEMPTS_MAX, Outbound};
 use crate::failure::Failure;
 use crate::http::answer;
 use crate::http::head::PROXY_ERROR;
@@ -155,11 +156,9 @@ impl StreamOf {
         began: Instant,
         recorder: &mut Option<Recorder>,
     ) -> Result<Answered, NoAnswer> {
-        let mut tried = Vec::new();
-        let mut last = None;
+        let mut attempts = Attempts::default();
         let mut refusals = 0;
-        while tried.len() < ATTEMPTS_MAX {
-            let Some(picked) = self.service.pick(&tried) else { break };
+        while let Some(picked) = attempts.next(&self.service) {
             let sent_at = Instant::now();
             let mut unheard = false;
             let failure = match picked.state.pool.http2(&self.outbound, &picked.state.endpoint).await {
@@ -191,14 +190,9 @@ impl StreamOf {
             if !failure.unprocessed {
                 return Err(NoAnswer::Failed(failure));
             }
-            tracing::debug!(endpoint = %picked.state.endpoint.addr, %failure, "trying another endpoint");
-            tried.push(picked.state.clone());
-            last = Some(failure);
+            attempts.failed(&picked, failure);
         }
-        Err(NoAnswer::Failed(last.unwrap_or_else(|| {
-            let detail = format!("the service at {} has no ready endpoint", self.service.addr);
-            Failure::unprocessed(Reason::NoEndpoint, detail)
-        })))
+        Err(NoAnswer::Failed(attempts.given_up(&self.service)))
     }
 
     /// Sends the request on one connection and waits for the response's head.
