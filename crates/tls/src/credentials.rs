@@ -41,9 +41,9 @@ pub enum ClientAuth {
 }
 
 #[derive(Debug)]
-struct Current {
+pub(crate) struct Current {
     key: Arc<CertifiedKey>,
-    identity: Identity,
+    pub(crate) identity: Identity,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -133,6 +133,7 @@ impl Credentials {
         Arc::new(Verifier {
             anchors: self.anchors.clone(),
             provider: self.provider.clone(),
+            own: self.current.clone(),
             expected,
             anonymous,
         })

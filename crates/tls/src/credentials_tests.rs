@@ -112,6 +112,17 @@ async fn a_server_with_another_identity_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_of_another_trust_domain_is_refused_though_our_authority_certified_it() {
+    let ca = Authority::new("a");
+    let db = ca.credentials("db");
+    let stranger = Credentials::new(vec![ca.anchor()]).unwrap();
+    stranger.install(ca.issue(&["spiffe://elsewhere.example/ns/shop/sa/web"], 4000)).unwrap();
+    let server = db.server_config(ClientAuth::Required, ALPN);
+    let (server, _) = shake(server, stranger.client_config(&id("db"), ALPN)).await.unwrap_err();
+    assert!(server.contains("not of our trust domain cluster.local"), "{server}");
+}
+
+#[tokio::test]
 async fn a_client_that_another_authority_certified_is_refused() {
     let (ca, other) = (Authority::new("a"), Authority::new("b"));
     let db = ca.credentials("db");

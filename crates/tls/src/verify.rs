@@ -1,11 +1,12 @@
 //! Who is the peer? Its chain must lead to a current trust anchor, and its leaf must have exactly one name, a SPIFFE ID. A
-//! client also knows beforehand which identity the server must prove.
+//! client also knows beforehand which identity the server must prove; a server lets in its own trust domain alone, whatever else
+//! the anchors may have signed.
 //!
-//! Sources: X.509-SVID specification sections 2 and 5, RFC 5280 section 6.
+//! Sources: X.509-SVID specification sections 2 and 5, SPIFFE Trust Domain and Bundle section 4, RFC 5280 section 6.
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use conduit_logic::words::Identity;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -15,6 +16,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Signatu
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::Error;
+use crate::credentials::Current;
 
 /// The trust anchors in force.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<Identity, Error> {
 pub(crate) struct Verifier {
     pub(crate) anchors: Arc<ArcSwap<Anchors>>,
     pub(crate) provider: Arc<CryptoProvider>,
+    /// What we are ourselves.
+    pub(crate) own: Arc<ArcSwapOption<Current>>,
     /// As a client: what the server must prove.
     pub(crate) expected: Option<Identity>,
     /// As a server: whether a client may come without a certificate.
@@ -144,7 +148,13 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.chain(leaf, intermediates, now, KeyUsage::client_auth()).map(|_| ClientCertVerified::assertion())
+        let proven = self.chain(leaf, intermediates, now, KeyUsage::client_auth())?;
+        let own = self.own.load();
+        let own = own.as_ref().map_or("none", |current| current.identity.trust_domain());
+        if proven.trust_domain() == own {
+            return Ok(ClientCertVerified::assertion());
+        }
+        Err(rustls::Error::General(format!("the client is {proven}, not of our trust domain {own}")))
     }
 
     fn verify_tls12_signature(

@@ -143,6 +143,13 @@ struct Entry {
 pub(super) struct Edges {
     // Guards the map for a lookup per connection and for scrapes; never held while waiting. Requests use handles.
     known: Mutex<HashMap<EdgeKey, Entry>>,
+    /// What forgotten edges carried, so that the total never falls.
+    forgotten: AtomicU64,
+}
+
+/// Requests; connections where there are no requests to see.
+fn carried(key: &EdgeKey, counts: &Snapshot) -> u64 {
+    if key.protocol.has_requests() { counts.outcomes.iter().sum() } else { counts.opened }
 }
 
 impl Edges {
@@ -165,8 +172,19 @@ impl Edges {
                 entry.seen = now;
                 entry.used = Instant::now();
             }
-            Arc::strong_count(&entry.stats) > 1 || entry.used.elapsed() < UNUSED_AGE
+            let used = Arc::strong_count(&entry.stats) > 1 || entry.used.elapsed() < UNUSED_AGE;
+            if !used {
+                self.forgotten.fetch_add(carried(key, &entry.seen), Ordering::Relaxed);
+            }
+            used
         });
+    }
+
+    /// Requests, and connections that are not looked into, since the start.
+    pub(super) fn total(&self) -> u64 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_known: u64 = known.iter().map(|(key, entry)| carried(key, &entry.stats.snapshot())).sum();
+        of_known + self.forgotten.load(Ordering::Relaxed)
     }
 
     /// All edges as they are now.

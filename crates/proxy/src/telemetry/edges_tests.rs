@@ -27,6 +27,19 @@ fn ten_thousand_peers_do_not_make_ten_thousand_edges() {
 }
 
 #[test]
+fn the_total_does_not_fall_when_an_edge_is_forgotten() {
+    let edges = Edges::default();
+    edges.get(&key(1)).request(Outcome::Success, Duration::from_millis(3));
+    edges.since_last(|_, _, _| {});
+    let long_ago = Instant::now().checked_sub(UNUSED_AGE).expect("this machine has been up for ten minutes");
+    for entry in edges.known.lock().unwrap().values_mut() {
+        entry.used = long_ago;
+    }
+    edges.since_last(|_, _, _| {});
+    assert_eq!((edges.all().len(), edges.total()), (0, 1));
+}
+
+#[test]
 fn a_report_has_what_came_since_the_last_one() {
     let edges = Edges::default();
     let edge = edges.get(&key(1));

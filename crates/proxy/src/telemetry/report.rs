@@ -100,15 +100,11 @@ impl Reporter {
     }
 
     fn proxy(&self) -> ProxyStats {
-        let of_requests = |(key, counts): &(EdgeKey, Snapshot)| match key.protocol.has_requests() {
-            true => counts.outcomes.iter().sum(),
-            false => counts.opened,
-        };
         let not_after = self.telemetry.certificate_not_after.load(std::sync::atomic::Ordering::Relaxed);
         ProxyStats {
             rss_bytes: usage::rss_bytes(),
             cpu_seconds: usage::cpu_seconds(),
-            requests_total: self.telemetry.edges.all().iter().map(of_requests).sum(),
+            requests_total: self.telemetry.edges.total(),
             open_connections: self.telemetry.open_connections() as u64,
             version: build::VERSION.to_owned(),
             certificate_not_after_unix_s: not_after,
