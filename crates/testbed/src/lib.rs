@@ -24,6 +24,7 @@ mod network;
 mod names;
 mod manifests;
 mod tokens;
+mod logs;
 pub mod world;
 pub mod wait;
 

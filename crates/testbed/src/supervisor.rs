@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use conduit_logic::ports::{CONTROLLER_ADMIN, CONTROLLER_GRPC, PROXY_UID, TRUST_DOMAIN};
-use conduit_process::logs;
 use conduit_process::tasks::Tasks;
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error as ThisError;
@@ -156,7 +155,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 fn set_up_node(options: &Options, mode: Mode) -> Result<(Names, Arc<OwnedFd>, bool), Error> {
     // No log writer yet: it is started inside the namespaces so that its lines say what happened there.
-    logs::init(&options.log, logs::Format::Text).context("cannot start the log")?;
+    conduit_process::logs::init(&options.log, conduit_process::logs::Format::Text).context("cannot start the log")?;
     let ipv6 = network::has_ipv6();
     if !ipv6 {
         tracing::warn!("this kernel has no IPv6: pods have IPv4 addresses only");
@@ -195,6 +194,7 @@ async fn live(options: &Options, mode: Mode, names: Names, node: Arc<OwnedFd>, i
     tasks.spawn_until_stopped("publisher", world.clone().publish(manifests));
     tasks.spawn_until_stopped("token refresh", refresh_tokens(world.clone()));
     tasks.spawn_until_stopped("controller's status", follow_controller(world.clone()));
+    tasks.spawn_until_stopped("log sizes", crate::logs::keep_small(dir.logs()));
     if options.detach || options.until_stdin_closes {
         log_to_file(dir).context("cannot write the supervisor's log")?;
     }

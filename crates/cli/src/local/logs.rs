@@ -126,8 +126,18 @@ impl Log {
         sought.map(drop).map_err(|error| cannot_read(&self.path, &error))
     }
 
+    /// A log that had grown too long was put aside, and the file begins anew.
+    fn begin_again_where_emptied(&mut self) -> io::Result<()> {
+        let read = self.file.stream_position()?;
+        if self.file.get_ref().metadata()?.len() < read {
+            self.file.rewind()?;
+        }
+        Ok(())
+    }
+
     /// Prints what has come since.
     fn print_new(&mut self) -> Result<(), Failure> {
+        self.begin_again_where_emptied().map_err(|error| cannot_read(&self.path, &error))?;
         let mut line = Vec::new();
         loop {
             line.clear();
