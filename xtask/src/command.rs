@@ -124,7 +124,14 @@ pub(crate) struct Log {
     file: File,
     path: PathBuf,
     counts: Counts,
+    failed: Vec<String>,
+    flaky: Vec<String>,
     tail: Vec<String>,
+}
+
+/// The name of the test that failed, where a line of a test binary's output tells that.
+pub(crate) fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 impl Log {
@@ -134,7 +141,14 @@ impl Log {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let path = dir.join(format!("{}.log", name.replace(' ', "-")));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { file, path, counts: Counts::default(), tail: Vec::new() })
+        Ok(Self {
+            file,
+            path,
+            counts: Counts::default(),
+            failed: Vec::new(),
+            flaky: Vec::new(),
+            tail: Vec::new(),
+        })
     }
 
     /// What the test binaries run so far have told.
@@ -142,10 +156,27 @@ impl Log {
         self.counts
     }
 
+    /// The tests that failed since this was asked last.
+    pub(crate) fn take_failed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// These failed once and were run again: those that are not in `failed` passed, and count so.
+    pub(crate) fn ran_again(&mut self, tests: Vec<String>, failed: &[String]) {
+        self.counts.failed -= tests.len() as u64;
+        self.flaky.extend(tests.into_iter().filter(|test| !failed.contains(test)));
+    }
+
+    /// The tests that failed and passed when run again.
+    pub(crate) fn flaky(&self) -> &[String] {
+        &self.flaky
+    }
+
     /// Notes a line, as if a command had written it.
     pub(crate) fn note(&mut self, line: &str) -> Result<()> {
         writeln!(self.file, "{line}").context("cannot write the log")?;
         self.counts.add_line(line);
+        self.failed.extend(failed_test(line).map(str::to_owned));
         if self.tail.len() == TAIL_LINES_MAX {
             self.tail.remove(0);
         }

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod images;
+mod instructions;
 mod readme;
 mod test;
 mod tidy;
@@ -44,6 +45,8 @@ enum Habit {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Count the instructions of each step of a request by callgrind, and hold them against those on record
+    Instructions(instructions::Options),
     /// Build the release binaries and run `conduit demo` (about 4 minutes when nothing is built)
     Demo {
         /// Arguments of `conduit demo`
@@ -87,6 +90,7 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Ci) => test::run(&test::Options::default()),
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
         Some(Habit::Bench { arguments }) => demo::bench(&arguments),
+        Some(Habit::Instructions(options)) => instructions::run(&options),
         Some(Habit::Demo { arguments }) => demo::run(&arguments),
         Some(Habit::Cluster(options)) => cluster::run(&options),
         Some(Habit::Images(options)) => images::run(&options).map(|()| true),

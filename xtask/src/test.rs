@@ -1,17 +1,21 @@
 //! `cargo xtask test`: every test there is, in stages. It says first what it will build and install, shows each stage's progress,
 //! goes on after a stage that failed, and ends with one line of counts. What a stage printed is in its log under
-//! `target/xtask-logs`. Deliberately absent: retries, and skipping what a machine lacks: that fails and says what is missing.
+//! `target/xtask-logs`. Tests that share the machine's network and clock with whatever else runs on it get a second chance, alone,
+//! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing.
 
 use std::env::join_paths;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Counts, Log, bin_dir, cargo, output, root, target_dir, tools_dir};
-use crate::{cluster, cluster_parts, demo, docs, fuzz, images, readme, tidy, tools};
+use crate::command::{Counts, Log, bin_dir, cargo, failed_test, output, root, target_dir, tools_dir};
+use crate::{cluster, cluster_parts, demo, docs, fuzz, images, instructions, readme, tidy, tools};
 
 /// How long each fuzz target runs in the smoke stage, in seconds.
 const SMOKE_SECONDS: u64 = 5;
+
+/// So many tests that failed are run again; when more fail, something is broken and not merely late.
+const AGAIN_MAX: usize = 3;
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
@@ -51,7 +55,7 @@ struct Stage {
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     stage("tidy", "the style", true, run_tidy),
     stage("fmt", "formatting", true, run_fmt),
     stage("clippy", "lints, all targets, warnings refused", true, run_clippy),
@@ -63,6 +67,9 @@ const STAGES: [Stage; 12] = [
     stage("deny", "dependencies: bans, licences, sources", false, run_deny),
     stage("fuzz", "every fuzz target for a few seconds", false, |_, log| fuzz::smoke(SMOKE_SECONDS, log)),
     stage("build", "release binaries", false, |_, log| demo::build_logged(log)),
+    stage("instructions", "instructions of a request's steps, against those on record", false, |_, log| {
+        instructions::compare(log)
+    }),
     stage("readme", "the README's commands, as written", false, |_, log| readme::run(log)),
     Stage {
         filters: true,
@@ -91,11 +98,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let stages: Vec<&Stage> = STAGES.iter().filter(|stage| options.wants(stage)).collect();
     announce(&stages);
-    let (mut total, mut failures) = (Counts::default(), Vec::new());
+    let (mut total, mut failures, mut flaky) = (Counts::default(), Vec::new(), Vec::new());
     for (index, stage) in stages.iter().enumerate() {
         println!("[{}/{}] {}: {}", index + 1, stages.len(), stage.name, stage.what);
         let started = Instant::now();
-        let counts = run_stage(stage, options)?;
+        let counts = run_stage(stage, options, &mut flaky)?;
         let verdict = if counts.failed == 0 { "ok" } else { "FAILED" };
         println!(
             "    {verdict}: {} passed, {} failed, {:.0} s",
@@ -112,12 +119,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !failures.is_empty() {
         println!("failed: {}", failures.join(", "));
     }
+    if !flaky.is_empty() {
+        println!("flaky, passed only when run again alone: {}", flaky.join(", "));
+    }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(total.failed == 0)
 }
 
 /// Runs one stage; a failure that no test binary counted, such as a build's, counts as one.
-fn run_stage(stage: &Stage, options: &Options) -> Result<Counts> {
+fn run_stage(stage: &Stage, options: &Options, flaky: &mut Vec<String>) -> Result<Counts> {
     let mut log = Log::create(stage.name)?;
     let succeeded = match (stage.run)(options, &mut log) {
         Ok(succeeded) => succeeded,
@@ -135,6 +145,7 @@ fn run_stage(stage: &Stage, options: &Options) -> Result<Counts> {
     if counts.failed > 0 {
         log.print_tail();
     }
+    flaky.extend_from_slice(log.flaky());
     Ok(counts)
 }
 
@@ -230,10 +241,38 @@ fn run_end_to_end(options: &Options, log: &mut Log) -> Result<bool> {
     let path = join_paths(tools::search_path()).context("a folder of the path has a colon in its name")?;
     let mut chart = cargo(&["test", "-p", "conduit-install", "--test", "helm", "--locked"]);
     let equal = log.run(chart.args(options.filter.as_deref()).env("PATH", &path), is_test)?;
-    let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "e2e", "--locked", "--"]);
-    tests.args(options.filter.as_deref()).arg("--test-threads=2");
-    tests.env("CONDUIT_BIN_DIR", bin_dir()).env("PATH", path);
-    Ok(log.run(&mut tests, is_test)? && equal)
+    let tests = |arguments: &[String]| {
+        let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "e2e", "--locked", "--"]);
+        tests.args(arguments).env("CONDUIT_BIN_DIR", bin_dir()).env("PATH", &path);
+        tests
+    };
+    Ok(run_with_second_chance(options, 2, tests, log)? && equal)
+}
+
+/// Runs tests, `threads` at once. Those that failed are run once more, alone, unless they are many.
+fn run_with_second_chance(
+    options: &Options,
+    threads: usize,
+    tests: impl Fn(&[String]) -> std::process::Command,
+    log: &mut Log,
+) -> Result<bool> {
+    let filter = options.filter.iter().cloned();
+    let first: Vec<String> = filter.chain([format!("--test-threads={threads}")]).collect();
+    log.take_failed();
+    if log.run(&mut tests(&first), is_test)? {
+        return Ok(true);
+    }
+    let failed = log.take_failed();
+    if failed.is_empty() || failed.len() > AGAIN_MAX {
+        return Ok(false);
+    }
+    println!("    once more, alone: {}", failed.join(", "));
+    log.print_tail();
+    let alone = ["--exact".to_owned(), "--test-threads=1".to_owned()];
+    let passed = log.run(&mut tests(&[&failed[..], &alone].concat()), is_test)?;
+    let again = log.take_failed();
+    log.ran_again(failed, &again);
+    Ok(passed)
 }
 
 /// The name of the cluster that the tests share, so that one that runs by hand stays as it is.
@@ -269,9 +308,12 @@ fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
     if !log.run(&mut import, |_| false)? {
         bail!("the images cannot be imported");
     }
-    let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
-    tests.args(options.filter.as_deref()).arg("--test-threads=4").env("CONDUIT_CLUSTER", CLUSTER);
-    log.run(&mut tests, is_test)
+    let tests = |arguments: &[String]| {
+        let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
+        tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER);
+        tests
+    };
+    run_with_second_chance(options, 4, tests, log)
 }
 
 fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {
@@ -282,7 +324,7 @@ fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {
 
 /// A line that names a test that failed.
 fn is_failure(line: &str) -> bool {
-    line.starts_with("test ") && line.ends_with("FAILED")
+    failed_test(line).is_some()
 }
 
 /// A line that names a test that ended.

@@ -51,6 +51,9 @@ const CLUSTER_PACKAGES: [(&str, &str); 13] = [
     ("mariadb-client", "mariadb"),
 ];
 
+/// What counts instructions.
+const CALLGRIND_PACKAGES: [(&str, &str); 1] = [("valgrind", "valgrind")];
+
 /// Go programs with their pinned versions.
 const GO_PROGRAMS: [(&str, &str); 4] = [
     ("helm", "helm.sh/helm/v3/cmd/helm@v3.22.0"),
@@ -68,6 +71,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs everything.
 pub(crate) fn install_all() -> Result<()> {
     deny()?;
+    callgrind()?;
     end_to_end()
 }
 
@@ -100,9 +104,14 @@ pub(crate) fn cluster() -> Result<()> {
     programs()
 }
 
+/// callgrind, installed where it is missing.
+pub(crate) fn callgrind() -> Result<()> {
+    packages("counting instructions", &CALLGRIND_PACKAGES)
+}
+
 /// What is missing of all this, for a first word on what will be installed.
 pub(crate) fn missing() -> Vec<String> {
-    let all = [&PACKAGES[..], &CLUSTER_PACKAGES[..]].concat();
+    let all = [&PACKAGES[..], &CLUSTER_PACKAGES[..], &CALLGRIND_PACKAGES[..]].concat();
     let mut missing: Vec<String> = missing_packages(&all).into_iter().map(str::to_owned).collect();
     missing.extend(missing_programs().into_iter().map(|(name, _)| name.to_owned()));
     if !tools_dir().join("bin/cargo-deny").exists() {

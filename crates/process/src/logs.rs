@@ -1,11 +1,13 @@
 //! Logs: lines to stderr, as text or JSON, with a filter that can be changed while the process runs.
 //! It depends on tracing-subscriber and on nothing of ours. Deliberately absent: files, rotation and sampling, which belong to
-//! what collects stderr, and the environment: the filter is an argument.
+//! what collects stderr, the environment (the filter is an argument), and filters by span or field, whose regular expressions
+//! were a tenth of the proxy.
 
 use std::io::IsTerminal;
+use std::str::FromStr as _;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,7 +46,7 @@ pub enum Error {
 
 /// The filter in force. Clones share it.
 #[derive(Clone, Debug)]
-pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+pub struct LogLevel(reload::Handle<Targets, Registry>);
 
 impl LogLevel {
     /// Puts another filter in force at once.
@@ -94,11 +96,11 @@ where
     Ok((Registry::default().with(filter).with(lines), LogLevel(handle)))
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, Error> {
+fn parse(filter: &str) -> Result<Targets, Error> {
     if filter.len() > FILTER_BYTES_MAX {
         return Err(Error::TooLong(filter.len()));
     }
-    Ok(EnvFilter::builder().parse(filter)?)
+    Ok(Targets::from_str(filter)?)
 }
 
 #[cfg(test)]

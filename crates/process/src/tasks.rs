@@ -3,8 +3,10 @@
 //! (a task hands its result over by a channel) and aborting (what is still alive at the deadline ends with the process).
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -39,13 +41,19 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_holding(name, (), future);
+    }
+
+    /// Like [`Tasks::spawn`]; `place` is dropped when the task ends, however it does.
+    pub fn spawn_holding<F, P>(&self, name: &'static str, place: P, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+        P: Send + Unpin + 'static,
+    {
         const { assert!(size_of::<F>() <= TASK_BYTES_MAX, "a task's future is too large: box its rare branches") };
         let alive = Alive::new(name, self.count.clone());
         #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban sends everybody to")]
-        tokio::spawn(async move {
-            let _alive = alive;
-            future.await;
-        });
+        tokio::spawn(Task { future: Box::pin(future), _place: place, _alive: alive });
     }
 
     /// Like [`Tasks::spawn`], but the future is dropped where it stands when the group stops.
@@ -107,6 +115,22 @@ struct Count {
 impl Count {
     fn and_parents(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |count| count.parent.as_deref())
+    }
+}
+
+/// A task's future and what lives as long. The future is boxed: an `async` block around it would hold it twice, as what it has taken and
+/// as what it awaits.
+struct Task<P> {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _place: P,
+    _alive: Alive,
+}
+
+impl<P: Unpin> Future for Task<P> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.future.as_mut().poll(cx)
     }
 }
 

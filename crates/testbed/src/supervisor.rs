@@ -155,7 +155,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 fn set_up_node(options: &Options, mode: Mode) -> Result<(Names, Arc<OwnedFd>, bool), Error> {
     // No log writer yet: it is started inside the namespaces so that its lines say what happened there.
-    conduit_process::logs::init(&options.log, conduit_process::logs::Format::Text).context("cannot start the log")?;
+    conduit_process::logs::init(&options.log, conduit_process::logs::Format::Text)
+        .context("cannot start the log")?;
     let ipv6 = network::has_ipv6();
     if !ipv6 {
         tracing::warn!("this kernel has no IPv6: pods have IPv4 addresses only");

@@ -5,5 +5,6 @@ pub mod head;
 pub mod answer;
 pub mod exchange;
 pub mod refuse;
+pub mod gather;
 pub mod streams;
 pub mod tunnel;

@@ -45,7 +45,7 @@ pub async fn accept(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr
     let to_tunnels =
         matches!(destination.port(), ports::HBONE) || destination.port() == inbound.config.inbound_port;
     if to_tunnels && meshed {
-        return tls::tunnels(inbound, socket, source).await;
+        return Box::pin(tls::tunnels(inbound, socket, source)).await;
     }
     if to_tunnels {
         inbound.telemetry.mesh_failure(Reason::Tls);
@@ -56,11 +56,14 @@ pub async fn accept(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr
 }
 
 async fn serve(mut conn: Conn) {
-    match detect::detect(&mut conn).await {
-        Ok(Detected::Mesh) => tls::requests(conn).await,
+    // Every stage but that of HTTP/1 at rest is boxed: a task is as large as the largest of what stands in it.
+    match Box::pin(detect::detect(&mut conn)).await {
+        Ok(Detected::Mesh) => Box::pin(tls::requests(conn)).await,
         Ok(Detected::Clear { protocol: Protocol::Http1, .. }) => exchange::serve(conn).await,
-        Ok(Detected::Clear { protocol: Protocol::Http2 | Protocol::Grpc, .. }) => streams::serve(conn).await,
-        Ok(Detected::Clear { protocol, server }) => forward::bytes(conn, protocol, server).await,
+        Ok(Detected::Clear { protocol: Protocol::Http2 | Protocol::Grpc, .. }) => {
+            Box::pin(streams::serve(conn)).await
+        }
+        Ok(Detected::Clear { protocol, server }) => Box::pin(forward::bytes(conn, protocol, server)).await,
         Err(failure) => {
             conn.inbound.telemetry.mesh_failure(failure.reason);
             tracing::debug!(source = %conn.source, destination = %conn.destination, %failure, "connection failed");

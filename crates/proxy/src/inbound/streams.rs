@@ -20,8 +20,11 @@ use super::accept::Conn;
 use super::forward::{self, Ends};
 use crate::failure::Failure;
 use crate::http::answer;
+use crate::http::gather::Gathered;
 use crate::http::streams::{self, Answer, Broken, Passed, RequestBody, pass};
-use crate::outbound::connect::{CONNECTION_WINDOW_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
+use crate::outbound::connect::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+};
 use crate::outbound::streams::{Limits, accept_streams, outcome, outgoing};
 use crate::record::{End, Recorder, Start};
 use crate::telemetry::{Outcome, Reason, TlsFacts};
@@ -42,11 +45,12 @@ pub async fn serve(conn: Conn) {
     let limits = Limits {
         streams_max: inbound.config.streams_max,
         header_bytes_max: u32::try_from(inbound.config.header_bytes_max).unwrap_or(u32::MAX),
+        frame_bytes_max: FRAME_BYTES_MAX,
     };
     let (tasks, draining) = (inbound.tasks.clone(), inbound.draining.clone());
     let peer = Arc::new(Peer { inbound, source, destination, tls, app: tokio::sync::Mutex::default() });
     accept_streams(client, limits, tasks, draining, |request, respond| {
-        peer.inbound.tasks.spawn("inbound stream", Box::pin(stream(peer.clone(), request, respond)));
+        peer.inbound.tasks.spawn("inbound stream", stream(peer.clone(), request, respond));
     })
     .await;
 }
@@ -67,7 +71,7 @@ impl Peer {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
             .enable_push(false)
-            .handshake(server)
+            .handshake(Gathered::new(server))
             .await
             .map_err(|error| {
                 Failure::unprocessed(Reason::Connect, format!("HTTP/2 with the application: {error}"))

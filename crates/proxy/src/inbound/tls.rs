@@ -10,17 +10,18 @@ use tokio::net::TcpStream;
 use super::accept::Conn;
 use super::{Inbound, exchange, streams, tunnels as hbone};
 use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP2};
-use crate::tcp::stream::{Io, Rewound, Stream};
+use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 
-type TlsStream = tokio_rustls::server::TlsStream<Rewound>;
+type TlsStream = tokio_rustls::server::TlsStream<ReadAhead>;
 
 /// Serves a mesh proxy that brings requests; its ClientHello has been read already.
 pub async fn requests(conn: Conn) {
     let Conn { inbound, mut client, source, destination, .. } = conn;
     let first = client.take_ahead();
     let Io::Tcp(socket) = client.io else { return };
-    let Some((tls, facts)) = handshake(&inbound, Rewound::new(first, socket), source).await else { return };
+    let shaken = Box::pin(handshake(&inbound, ReadAhead::new(first, socket), source)).await;
+    let Some((tls, facts)) = shaken else { return };
     let http2 = match tls.get_ref().1.alpn_protocol() {
         Some(ALPN_HTTP1) => false,
         Some(ALPN_HTTP2) => true,
@@ -28,12 +29,12 @@ pub async fn requests(conn: Conn) {
     };
     let client = Stream::new(Io::TlsServer(Box::new(tls)));
     let conn = Conn { inbound, client, source, destination, tls: Some(facts) };
-    if http2 { streams::serve(conn).await } else { exchange::serve(conn).await }
+    if http2 { Box::pin(streams::serve(conn)).await } else { exchange::serve(conn).await }
 }
 
 /// Serves a mesh proxy, ours or another mesh's, that brings tunnels.
 pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr) {
-    let Some((tls, facts)) = handshake(&inbound, Rewound::new(bytes::Bytes::new(), socket), source).await
+    let Some((tls, facts)) = handshake(&inbound, ReadAhead::new(bytes::Bytes::new(), socket), source).await
     else {
         return;
     };
@@ -46,7 +47,7 @@ pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAdd
 
 async fn handshake(
     inbound: &Inbound,
-    socket: Rewound,
+    socket: ReadAhead,
     source: SocketAddr,
 ) -> Option<(TlsStream, Arc<TlsFacts>)> {
     let refuse = |detail: String| {

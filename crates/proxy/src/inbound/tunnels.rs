@@ -17,6 +17,7 @@ use super::forward::{self, Ends};
 use crate::failure::Failure;
 use crate::http::answer;
 use crate::http::tunnel::Tunnel;
+use crate::outbound::connect::TUNNEL_FRAME_BYTES_MAX;
 use crate::outbound::streams::{Limits, accept_streams};
 use crate::tcp::stream::{Io, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -26,11 +27,15 @@ const HEADER_BYTES_MAX: u32 = 8 * 1024;
 
 /// Serves the tunnels of one mesh proxy.
 pub async fn serve(inbound: Arc<Inbound>, client: Stream, source: SocketAddr, facts: Arc<TlsFacts>) {
-    let limits = Limits { streams_max: inbound.config.streams_max, header_bytes_max: HEADER_BYTES_MAX };
+    let limits = Limits {
+        streams_max: inbound.config.streams_max,
+        header_bytes_max: HEADER_BYTES_MAX,
+        frame_bytes_max: TUNNEL_FRAME_BYTES_MAX,
+    };
     let (tasks, draining) = (inbound.tasks.clone(), inbound.draining.clone());
     accept_streams(client, limits, tasks, draining, |request, respond| {
         let tunnel = serve_one(inbound.clone(), request, respond, source, facts.clone());
-        inbound.tasks.spawn("inbound tunnel", Box::pin(tunnel));
+        inbound.tasks.spawn("inbound tunnel", tunnel);
     })
     .await;
 }

@@ -48,9 +48,10 @@ pub async fn accept(outbound: Arc<Outbound>, socket: TcpStream, source: SocketAd
         return dial::reset_on_drop(&socket);
     }
     let client = Stream::new(Io::Tcp(socket));
-    match outbound.services.find(&outbound.config, destination).await {
+    // Every stage but that of HTTP/1 at rest is boxed, here and below: a task is as large as the largest of what stands in it.
+    match Box::pin(outbound.services.find(&outbound.config, destination)).await {
         Target::Service(service) => serve(Conn { outbound, client, source, service }).await,
-        Target::Passthrough => passthrough(&outbound, client, source, destination).await,
+        Target::Passthrough => Box::pin(passthrough(&outbound, client, source, destination)).await,
         Target::Refuse => {
             tracing::warn!(%destination, "refused: the controller has not said what is there (setting: when-unknown)");
             outbound.telemetry.mesh_failure(Reason::UnknownDestination);
@@ -60,10 +61,12 @@ pub async fn accept(outbound: Arc<Outbound>, socket: TcpStream, source: SocketAd
 }
 
 async fn serve(mut conn: Conn) {
-    match detect::detect(&mut conn).await {
+    match Box::pin(detect::detect(&mut conn)).await {
         Ok(Detected { protocol: Protocol::Http1, .. }) => exchange::serve(conn).await,
-        Ok(Detected { protocol: Protocol::Http2 | Protocol::Grpc, .. }) => streams::serve(conn).await,
-        Ok(Detected { protocol, server }) => opaque::serve(conn, protocol, server).await,
+        Ok(Detected { protocol: Protocol::Http2 | Protocol::Grpc, .. }) => {
+            Box::pin(streams::serve(conn)).await
+        }
+        Ok(Detected { protocol, server }) => Box::pin(opaque::serve(conn, protocol, server)).await,
         Err(failure) => fail(conn, &failure),
     }
 }

@@ -18,8 +18,9 @@ use tokio::net::TcpStream;
 use super::Outbound;
 use super::idle::{Idle, OPENING_MAX, Turn};
 use crate::failure::Failure;
+use crate::http::gather::Gathered;
 use crate::http::tunnel::Tunnel;
-use crate::tcp::stream::{Io, Stream};
+use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 
 /// The application protocol (ALPN) of HTTP/1 between two proxies.
@@ -38,6 +39,10 @@ const STREAMS_MAX: usize = 256;
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// A frame of a tunnel has as many bytes at most: what one read gives. RFC 9113 section 4.2 begins with 16 KiB.
+pub const TUNNEL_FRAME_BYTES_MAX: u32 = 64 * 1024;
+/// A frame of any other connection: its receiver holds a whole one, so no more than the protocol begins with.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// What one stream may buffer for sending.
 pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
@@ -198,12 +203,15 @@ impl Pool {
         carry: Carry,
     ) -> Result<Http2, Failure> {
         let (io, tls) = self.open(outbound, endpoint, carry).await?;
+        let frame_bytes_max =
+            if matches!(carry, Carry::Hbone) { TUNNEL_FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
         let (send, connection) = h2::client::Builder::new()
+            .max_frame_size(frame_bytes_max)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
             .enable_push(false)
-            .handshake(io)
+            .handshake(Gathered::new(Stream::new(io)))
             .await
             .map_err(|error| {
                 Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr))
@@ -242,6 +250,7 @@ impl Pool {
         };
         let name = ServerName::try_from(conduit_tls::SERVER_NAME)
             .map_err(|error| tls_failure(&error.to_string()))?;
+        let socket = ReadAhead::new(Bytes::new(), socket);
         let handshake = tokio_rustls::TlsConnector::from(config).connect(name, socket);
         let tls = match tokio::time::timeout(outbound.dialer.timeout, handshake).await {
             Ok(tls) => tls.map_err(|error| tls_failure(&error.to_string()))?,

@@ -21,9 +21,12 @@ use super::Outbound;
 use super::accept::Conn;
 use super::attempts::{ATTEMPTS_MAX, Attempts};
 use super::balance::{Picked, Service};
-use super::connect::{CONNECTION_WINDOW_BYTES, Http2, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
+use super::connect::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, Http2, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+};
 use crate::failure::Failure;
 use crate::http::answer;
+use crate::http::gather::Gathered;
 use crate::http::head::PROXY_ERROR;
 use crate::http::streams::{Answer, Broken, Passed, RequestBody, ask, pass};
 use crate::record::{End, Recorder, Start};
@@ -37,6 +40,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Bytes of a header block.
     pub header_bytes_max: u32,
+    /// Bytes of a frame.
+    pub frame_bytes_max: u32,
 }
 
 /// Accepts streams of one connection until it ends; each is a task of `tasks`, at most `streams_max` at once (the protocol
@@ -50,13 +55,14 @@ pub async fn accept_streams(
 ) {
     let mut builder = h2::server::Builder::new();
     builder
+        .max_frame_size(limits.frame_bytes_max)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(limits.header_bytes_max)
         .enable_connect_protocol();
-    let mut connection = match builder.handshake(client).await {
+    let mut connection = match builder.handshake(Gathered::new(client)).await {
         Ok(connection) => connection,
         Err(error) => return tracing::debug!(%error, "an HTTP/2 connection did not begin"),
     };
@@ -85,11 +91,12 @@ pub async fn serve(conn: Conn) {
     let limits = Limits {
         streams_max: outbound.config.streams_max,
         header_bytes_max: u32::try_from(outbound.config.header_bytes_max).unwrap_or(u32::MAX),
+        frame_bytes_max: FRAME_BYTES_MAX,
     };
     let (tasks, draining) = (outbound.tasks.clone(), outbound.draining.clone());
     accept_streams(client, limits, tasks, draining, |request, respond| {
         let stream = StreamOf { outbound: outbound.clone(), service: service.clone(), source };
-        outbound.tasks.spawn("outbound stream", Box::pin(stream.serve(request, respond)));
+        outbound.tasks.spawn("outbound stream", stream.serve(request, respond));
     })
     .await;
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use conduit_process::tasks::Tasks;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that the kernel keeps for us while we are at our limit or busy.
@@ -102,17 +102,11 @@ pub async fn serve<F, R>(
             (place, serve) = (free, true);
         }
         if serve {
-            tasks.spawn(name, holding(place, handle(socket, peer)));
+            tasks.spawn_holding(name, place, handle(socket, peer));
         } else {
-            tasks.spawn("refused connection", holding(place, refuse(socket)));
+            tasks.spawn_holding("refused connection", place, refuse(socket));
         }
     }
-}
-
-/// Keeps a connection's place for as long as it lives.
-async fn holding(place: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
-    connection.await;
-    drop(place);
 }
 
 #[cfg(test)]

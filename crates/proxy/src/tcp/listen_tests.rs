@@ -38,3 +38,14 @@ async fn one_connection_more_than_allowed_is_refused_and_the_next_after_one_has_
     }
     tasks.stop();
 }
+
+/// The size of what an async function gives.
+fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_connection_at_rest_takes_no_more_than_two_kilobytes() {
+    let (outbound, inbound) = (size(crate::outbound::accept::accept), size(crate::inbound::accept::accept));
+    assert!(outbound <= 2048 && inbound <= 2048, "outbound {outbound}, inbound {inbound}");
+}

@@ -3,7 +3,7 @@
 //! only when they cannot be passed on at once.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -20,39 +20,66 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
 
-/// A socket with bytes that were read before it was known who should read them.
+/// What a read of a socket below TLS takes at most: four records. rustls asks for 4 KiB at a time, and each would be a system call.
+const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static BELOW_TLS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD_BYTES_MAX].into_boxed_slice());
+}
+
+/// A socket below TLS: read in large pieces, handed on in those that TLS asks for. At rest it holds no bytes.
 #[derive(Debug)]
-pub struct Rewound {
-    first: Bytes,
+pub struct ReadAhead {
+    ahead: Bytes,
     socket: TcpStream,
 }
 
-impl Rewound {
-    /// Reads give `first`, then what the socket gives.
+impl ReadAhead {
+    /// Reads give `first`, which was read before it was known who should read it, then what the socket gives.
     #[must_use]
     pub const fn new(first: Bytes, socket: TcpStream) -> Self {
-        Self { first, socket }
+        Self { ahead: first, socket }
     }
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for ReadAhead {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        if self.ahead.is_empty() {
+            return BELOW_TLS.with_borrow_mut(|space| {
+                let mut read = ReadBuf::new(space);
+                ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+                let (now, later) = read.filled().split_at(read.filled().len().min(buf.remaining()));
+                buf.put_slice(now);
+                self.ahead = Bytes::copy_from_slice(later);
+                Poll::Ready(Ok(()))
+            });
         }
-        let n = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first.split_to(n));
+        let n = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(n));
+        if self.ahead.is_empty() {
+            self.ahead = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for ReadAhead {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
     }
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -68,9 +95,9 @@ pub enum Io {
     /// Plain TCP.
     Tcp(TcpStream),
     /// Mutual TLS that we began.
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<ReadAhead>>),
     /// Mutual TLS that a peer began.
-    TlsServer(Box<tokio_rustls::server::TlsStream<Rewound>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<ReadAhead>>),
     /// One stream of an HTTP/2 connection (HBONE).
     Tunnel(Box<Tunnel>),
 }
@@ -95,6 +122,16 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         each!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        each!(self, io => io.is_write_vectored())
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self.get_mut(), io => Pin::new(io).poll_flush(cx))
@@ -199,7 +236,7 @@ impl Stream {
         match &mut self.io {
             Io::Tcp(socket) => super::dial::reset_on_drop(socket),
             // Without close_notify the peer knows that the bytes are not whole.
-            Io::TlsClient(tls) => super::dial::reset_on_drop(tls.get_ref().0),
+            Io::TlsClient(tls) => super::dial::reset_on_drop(&tls.get_ref().0.socket),
             Io::TlsServer(tls) => super::dial::reset_on_drop(&tls.get_ref().0.socket),
             Io::Tunnel(tunnel) => tunnel.reset(),
         }
@@ -228,6 +265,16 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
