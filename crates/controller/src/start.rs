@@ -3,10 +3,11 @@
 //! Order of the end: readiness is withdrawn, no new connections, calls may finish until the drain timeout, then streams end.
 
 use std::fs::{DirBuilder, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
 
-use crate::config::RunArguments;
+use crate::config::{RunArguments, Source};
 use crate::identity::authority::Authority;
 use crate::identity::rotation::Keeper;
 use crate::identity::service::Reviewer;
@@ -50,6 +51,9 @@ const STREAMS_MAX: u32 = 64;
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent peer is pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a replica of several serves on after it was told to stop: API server and nodes hear only then that it goes, and a pod
+/// whose review is refused meanwhile would have no proxy.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// Our own certificate is renewed when this share of its life has passed.
 const RENEW_SHARE: f64 = 0.66;
 
@@ -65,7 +69,17 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let aggregate = Arc::new(Aggregate::new(Instant::now()));
     let (identity, model) = (readiness.gate("identity"), readiness.gate("model"));
     let listening = readiness.gate("listening");
-    let surroundings = Box::pin(Surroundings::find(&config, &store, model, &tasks)).await?;
+    let page = Arc::new(OnceLock::new());
+    serve_admin(config.admin_addr, readiness.clone(), page.clone(), logs, &tasks)?;
+    let mut stopped = Box::pin(signal::terminated());
+    let surroundings = tokio::select! {
+        found = Box::pin(Surroundings::find(&config, &store, model, &tasks)) => found?,
+        signal = &mut stopped => {
+            tracing::info!(signal, "stopped before trust anchor and issuer were there");
+            tasks.stop();
+            return Ok(());
+        }
+    };
     let authority = Arc::new(Authority::new(&surroundings.material, config.certificate_lifetime)?);
     let credentials = Credentials::new(authority.anchors().to_vec())?;
     let keeper = Arc::new(Keeper {
@@ -90,15 +104,18 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
         streams: Arc::new(AtomicUsize::new(0)),
         tasks: &tasks,
     };
-    parts.serve_admin(readiness.clone(), logs)?;
+    _ = page.set(parts.page());
     parts.serve_operator()?;
     parts.serve_proxies(surroundings.reviewer).await?;
     parts.serve_webhook(&readiness).await?;
     listening.open();
 
-    let signal = signal::terminated().await;
+    let signal = stopped.await;
     tracing::info!(signal, "stopping");
     let _stopping = readiness.gate("stopping");
+    if config.source == Source::Kubernetes {
+        tokio::time::sleep(FAREWELL).await;
+    }
     tasks.stop();
     let left = tasks.wait(config.drain_timeout).await;
     if left > 0 {
@@ -120,21 +137,15 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn serve_admin(&self, readiness: Readiness, logs: LogLevel) -> Result<()> {
-        let page = page::Page {
+    fn page(&self) -> page::Page {
+        page::Page {
             store: self.store.clone(),
             aggregate: self.aggregate.clone(),
             streams: self.streams.clone(),
             watches: self.watches.clone(),
             authority: self.keeper.authority.clone(),
             leads: self.keeper.leads.clone(),
-        };
-        let metrics = Arc::new(move || page.encode());
-        let addr = self.config.admin_addr;
-        let listener =
-            std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
-        admin::serve(listener, Admin { readiness, metrics, logs }, self.tasks)
-            .context("serving the admin port")
+        }
     }
 
     fn serve_operator(&self) -> Result<()> {
@@ -169,9 +180,10 @@ impl Parts<'_> {
         else {
             return Ok(());
         };
-        let client = client::connect(self.config.watch_timeout).await?;
+        let silence = self.config.watch_timeout;
+        let client = client::connect(silence).await?;
         let (authority, installed) = (self.keeper.authority.clone(), self.keeper.installed.subscribe());
-        let webhook = Webhook { addr, client, authority, installed, mesh };
+        let webhook = Webhook { addr, client, silence, authority, installed, mesh };
         webhook.start(readiness, self.tasks).await
     }
 
@@ -212,6 +224,21 @@ impl Parts<'_> {
     }
 }
 
+/// Serves the admin port from the first moment on: while the API server is away we wait for it, alive and not ready. Metrics come
+/// when there is something to measure.
+fn serve_admin(
+    addr: SocketAddr,
+    readiness: Readiness,
+    page: Arc<OnceLock<page::Page>>,
+    logs: LogLevel,
+    tasks: &Tasks,
+) -> Result<()> {
+    let metrics = Arc::new(move || page.get().map_or_else(|| "# EOF\n".to_owned(), page::Page::encode));
+    let listener =
+        std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
+    admin::serve(listener, Admin { readiness, metrics, logs }, tasks).context("serving the admin port")
+}
+
 /// A socket that only our user can open; one that an earlier run left behind is replaced.
 ///
 /// It is bound in a directory that is closed to others and then moved, so that there is no moment at which they could open it.
@@ -248,7 +275,7 @@ fn keep_certificate(keeper: &Arc<Keeper>, own: Identity, gate: Gate, tasks: &Tas
         let now = SystemTime::now();
         let signed = authority.certify(&key, &own, now)?;
         credentials.install(Certificate {
-            chain: signed.chain,
+            chain: signed.chain.into_iter().chain(authority.former()).collect(),
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             anchors: authority.anchors().to_vec(),
             not_before: signed.not_before,

@@ -71,6 +71,8 @@ struct Issuing {
     chain: Vec<CertificateDer<'static>>,
     not_before: SystemTime,
     not_after: SystemTime,
+    /// What leads from the anchors before to the one in force.
+    former: Vec<CertificateDer<'static>>,
     material: Material,
 }
 
@@ -148,6 +150,12 @@ impl Authority {
     #[must_use]
     pub fn issuer(&self) -> CertificateDer<'static> {
         self.issuing.load().chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()))
+    }
+
+    /// What leads from the anchors before to the one in force; empty where there was none before.
+    #[must_use]
+    pub fn former(&self) -> Vec<CertificateDer<'static>> {
+        self.issuing.load().former.clone()
     }
 
     /// What is in force, keys and all.
@@ -251,15 +259,17 @@ fn name(name: &SanType) -> String {
 /// Reads the PEM texts, and checks that they belong together.
 fn read(material: &Material) -> Result<(Issuing, Vec<CertificateDer<'static>>)> {
     let anchors = conduit_tls::read_anchors(material.anchors.as_bytes()).context("the trust anchors")?;
-    let chain = CertificateDer::pem_slice_iter(material.issuer.as_bytes());
-    let chain: Vec<CertificateDer<'static>> = chain
-        .collect::<Result<_, _>>()
-        .map_err(|error| anyhow::anyhow!("the issuer's certificate: {error}"))?;
+    let certificates = |pem: &str, what| -> Result<Vec<CertificateDer<'static>>> {
+        let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+        read.map_err(|error| anyhow::anyhow!("{what}: {error}"))
+    };
+    let chain = certificates(&material.issuer, "the issuer's certificate")?;
+    let former = certificates(material.former.as_deref().unwrap_or_default(), "the former trust anchors")?;
     let key = KeyPair::from_pem(&material.issuer_key).context("the issuer's key")?;
     let (not_before, not_after) = fits(&chain, &key, &anchors)?;
     let first = chain.first().context("there is no issuer's certificate")?;
     let issuer = Issuer::from_ca_cert_der(first, key)?;
-    Ok((Issuing { issuer, chain, not_before, not_after, material: material.clone() }, anchors))
+    Ok((Issuing { issuer, chain, not_before, not_after, former, material: material.clone() }, anchors))
 }
 
 /// Checks that key, issuer and anchors belong together; gives the issuer's first and last moment, none later than those above it.

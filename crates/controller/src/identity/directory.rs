@@ -71,6 +71,7 @@ impl Directory {
             anchor_key: secret(ANCHOR_KEY)?,
             issuer: text(ISSUER)?,
             issuer_key: read_key(&self.file(ISSUER_KEY))?,
+            former: self.file(FORMER).exists().then(|| text(FORMER)).transpose()?,
             rotation: rotation.with_context(|| format!("reading {}", self.file(ROTATION).display()))?,
         })
     }
@@ -89,9 +90,13 @@ impl Directory {
     fn write(&self, material: &Material) -> Result<()> {
         let rotation = material.rotation.as_ref().map(serde_json::to_string).transpose();
         let rotation = rotation.context("writing down the rotation")?;
-        for (name, text) in [(ROTATION, rotation.as_deref()), (ANCHOR_KEY, material.anchor_key.as_deref())] {
+        for (name, text, mode) in [
+            (ROTATION, rotation.as_deref(), 0o600),
+            (ANCHOR_KEY, material.anchor_key.as_deref(), 0o600),
+            (FORMER, material.former.as_deref(), 0o644),
+        ] {
             match text {
-                Some(text) => replace(&self.file(name), text.as_bytes(), 0o600)?,
+                Some(text) => replace(&self.file(name), text.as_bytes(), mode)?,
                 None => remove(&self.file(name))?,
             }
         }
@@ -111,6 +116,8 @@ const ANCHOR_KEY: &str = "trust-anchor.key";
 const ISSUER: &str = "issuer.crt";
 /// Its key.
 const ISSUER_KEY: &str = "issuer.key";
+/// The anchor in force as those before it have signed it.
+const FORMER: &str = "trust-anchor-former.crt";
 /// How far a rotation has come.
 const ROTATION: &str = "rotation.json";
 /// A change that is being made.

@@ -2,7 +2,8 @@
 //! are here, as functions from one state to the next; where the states are kept and when the next is due, others know.
 //!
 //! Whoever begins with the old anchor alone while certificates are signed below the new one (a proxy that starts late) is not
-//! left out: with the new issuer stands the new anchor as signed by the old one.
+//! left out: with the new issuer stands the new anchor as signed by the old one. That stays with the controller's own certificate after the
+//! rotation has ended: a pod keeps the anchors that it was made with, and may start again years later.
 //!
 //! A new issuer below the same anchor needs no wait: whoever trusts the anchor trusts it. A new anchor is first published beside
 //! the old one; when every proxy has both, certificates are signed below the new one; and when the last certificate below the
@@ -28,6 +29,12 @@ const ISSUER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Clocks differ, and a replica may hear of a step a little later: so much longer than a certificate's life is waited.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// Anchors before the one in force that are still led from: a pod that was made below one of them finds its way when it starts again.
+/// Pods from before that are rare, and must be made anew.
+const FORMER_MAX: u8 = 4;
+/// Authorities that may stand below an anchor: those that were once anchors themselves, and the issuer.
+const BELOW_ANCHOR_MAX: u8 = FORMER_MAX + 1;
+
 /// Everything, in PEM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Material {
@@ -39,6 +46,10 @@ pub struct Material {
     pub issuer: String,
     /// Its key.
     pub issuer_key: String,
+    /// The anchor in force as the one before it has signed it, that one as the one before, and so on. Only the controller itself shows
+    /// them, to proxies that start with an anchor of old.
+    #[serde(default)]
+    pub former: Option<String>,
     /// The rotation of the trust anchor that is under way.
     pub rotation: Option<Rotation>,
 }
@@ -144,6 +155,7 @@ impl Material {
             anchor_key: Some(anchor.key),
             issuer,
             issuer_key,
+            former: None,
             rotation: None,
         })
     }
@@ -194,13 +206,18 @@ impl Material {
                     anchor_key: Some(anchor_key.clone()),
                     issuer: issuer.clone(),
                     issuer_key: issuer_key.clone(),
+                    former: self.former.clone(),
                     rotation: Some(Rotation::Signing { since, until, anchor: anchor.clone() }),
                 })
             }
             Rotation::Signing { anchor, .. } if due => {
-                // What the old anchor has signed proves nothing any more.
+                // What the old anchor has signed proves nothing any more, but to pods that start and know no other.
                 let issuer = certificates(&self.issuer).next().unwrap_or(&self.issuer).to_owned();
-                Some(Self { anchors: anchor.clone(), issuer, rotation: None, ..self.clone() })
+                let crossed = certificates(&self.issuer).skip(1);
+                let former = self.former.iter().flat_map(|former| certificates(former));
+                let former: Vec<&str> = crossed.chain(former).take(FORMER_MAX.into()).collect();
+                let former = Some(former.join("\n")).filter(|former| !former.is_empty());
+                Some(Self { anchors: anchor.clone(), issuer, former, rotation: None, ..self.clone() })
             }
             _ => None,
         }
@@ -253,7 +270,7 @@ impl Anchor {
     fn make(trust_domain: &str, now: SystemTime) -> Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let name = anchor_name(trust_domain, now);
-        let certificate = ca(&name, now, ANCHOR_LIFE, 1).self_signed(&key)?.pem();
+        let certificate = ca(&name, now, ANCHOR_LIFE, BELOW_ANCHOR_MAX).self_signed(&key)?.pem();
         Ok(Self { name, certificate, key: key.serialize_pem() })
     }
 
@@ -262,7 +279,7 @@ impl Anchor {
         let key = KeyPair::from_pem(&self.key)?;
         let anchor_key = KeyPair::from_pem(anchor_key).context("reading the trust anchor's key")?;
         let above = Issuer::from_ca_cert_pem(anchor, anchor_key).context("reading the trust anchor")?;
-        let mut cross = ca(&self.name, now, ANCHOR_LIFE, 1);
+        let mut cross = ca(&self.name, now, ANCHOR_LIFE, BELOW_ANCHOR_MAX);
         cross.use_authority_key_identifier_extension = true;
         Ok(cross.signed_by(&key, &above)?.pem())
     }

@@ -64,6 +64,15 @@ fn a_state_survives_being_written_down_and_is_shown_without_keys() {
 
 /// Whether someone who trusts only the anchors of `trusted` believes a certificate that `signer` signs.
 fn believes(trusted: &Material, signer: &Material) -> bool {
+    believes_with(trusted, signer, &[])
+}
+
+/// The same of the controller's own certificate.
+fn believes_controller(trusted: &Material, signer: &Material) -> bool {
+    believes_with(trusted, signer, &Authority::new(signer, LIFE).unwrap().former())
+}
+
+fn believes_with(trusted: &Material, signer: &Material, more: &[CertificateDer<'static>]) -> bool {
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(conduit_tls::read_anchors(trusted.anchors.as_bytes()).unwrap());
@@ -71,7 +80,8 @@ fn believes(trusted: &Material, signer: &Material) -> bool {
         rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let web = conduit_logic::words::Identity::new("cluster.local", "shop", "web").unwrap();
-    let chain = Authority::new(signer, LIFE).unwrap().certify(&key, &web, now()).unwrap().chain;
+    let mut chain = Authority::new(signer, LIFE).unwrap().certify(&key, &web, now()).unwrap().chain;
+    chain.extend_from_slice(more);
     verifier.verify_client_cert(&chain[0], &chain[1..], rustls::pki_types::UnixTime::now()).is_ok()
 }
 
@@ -89,4 +99,25 @@ fn at_each_step_whoever_begins_with_the_anchors_of_the_step_before_is_understood
     assert!(!believes(&old, &done), "the old anchor is gone for good");
     assert!(!believes(&done, &old) && !believes(&fresh(), &signing));
     assert_eq!((signing.issuer.matches(BEGIN).count(), done.issuer.matches(BEGIN).count()), (2, 1));
+}
+
+#[test]
+fn a_pod_made_under_an_anchor_of_old_believes_the_controller_when_it_starts_again_after_rotations() {
+    let rotated = |before: &Material| {
+        let published = before.renew_anchor("cluster.local", now(), LIFE).unwrap();
+        let signing = published.advance(now(), LIFE, true).unwrap();
+        signing.advance(now() + LIFE + MARGIN, LIFE, true).unwrap()
+    };
+    let mut states = vec![fresh()];
+    for _ in 0..=FORMER_MAX {
+        states.push(rotated(states.last().unwrap()));
+    }
+    let (newest, before) = states.split_last().unwrap();
+    let (forgotten, known) = before.split_first().unwrap();
+    for old in known {
+        assert!(believes_controller(old, newest));
+        assert!(!believes(old, newest), "nobody but the controller leads from an anchor that is gone");
+    }
+    assert!(!believes_controller(forgotten, newest), "the number of certificates has a bound");
+    assert!(!believes_controller(&fresh(), newest));
 }

@@ -23,6 +23,7 @@ const ANCHORS: &str = "ca.crt";
 const ISSUER: &str = "tls.crt";
 const ISSUER_KEY: &str = "tls.key";
 const ANCHOR_KEY: &str = "ca.key";
+const FORMER: &str = "former.crt";
 const ROTATION: &str = "rotation.json";
 /// Looks for the Secret before it is given up: once, and once after it was made.
 const ATTEMPTS_MAX: usize = 3;
@@ -167,6 +168,7 @@ fn read(secret: &Secret) -> Result<Material> {
         anchor_key: text(ANCHOR_KEY)?,
         issuer: needed(ISSUER)?,
         issuer_key: needed(ISSUER_KEY)?,
+        former: text(FORMER)?,
         rotation: rotation.with_context(|| format!("{ROTATION} cannot be read"))?,
     })
 }
@@ -180,6 +182,7 @@ fn write(secret: &mut Secret, material: &Material) -> Result<()> {
         (ISSUER, Some(&material.issuer)),
         (ISSUER_KEY, Some(&material.issuer_key)),
         (ANCHOR_KEY, material.anchor_key.as_ref()),
+        (FORMER, material.former.as_ref()),
         (ROTATION, rotation.as_ref()),
     ] {
         match text {

@@ -116,24 +116,26 @@ impl Pauses {
     }
 }
 
-type Events<T> = BoxStream<'static, Result<watcher::Event<Lean<T>>, watcher::Error>>;
+/// What a watch of kube's brings.
+pub(crate) type Events<T> = BoxStream<'static, Result<watcher::Event<T>, watcher::Error>>;
 
 /// Watches one kind for ever.
 fn watch<T: Watched>(client: &Client, silence: Duration) -> BoxStream<'static, Said> {
     let client = client.clone();
-    let begin = move || -> Events<T> {
-        let config = watcher::Config::default()
-            .page_size(PAGE_OBJECTS)
-            .timeout(u32::try_from(silence.as_secs()).unwrap_or(u32::MAX));
-        watcher(Api::<Lean<T>>::all(client.clone()), config).boxed()
-    };
+    let begin = move || watcher(Api::<Lean<T>>::all(client.clone()), settings(silence)).boxed();
     endless(begin).map(said).boxed()
 }
 
+/// How a kind is listed and watched.
+pub(crate) fn settings(silence: Duration) -> watcher::Config {
+    let timeout = u32::try_from(silence.as_secs()).unwrap_or(u32::MAX);
+    watcher::Config::default().page_size(PAGE_OBJECTS).timeout(timeout)
+}
+
 /// Begins again what cannot go on, with pauses.
-fn endless<T: Watched>(
+pub(crate) fn endless<T: Send + 'static>(
     begin: impl Fn() -> Events<T> + Send + 'static,
-) -> impl Stream<Item = Result<watcher::Event<Lean<T>>, watcher::Error>> + Send {
+) -> impl Stream<Item = Result<watcher::Event<T>, watcher::Error>> + Send {
     let state = (begin(), Pauses::new(), None);
     futures_util::stream::unfold((state, begin), |((mut events, mut pauses, pause), begin)| async move {
         if let Some(pause) = pause {

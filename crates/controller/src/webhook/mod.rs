@@ -12,6 +12,7 @@ mod problems;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use conduit_inject::Mesh;
@@ -36,6 +37,8 @@ pub struct Webhook {
     pub addr: SocketAddr,
     /// The API server.
     pub client: Client,
+    /// A watch that is silent for so long is opened anew.
+    pub silence: Duration,
     /// Signs the serving certificate; its anchors are what the API server trusts, and what pods begin with.
     pub authority: Arc<Authority>,
     /// Tells whenever another issuer or other anchors were put in force.
@@ -53,7 +56,8 @@ impl Webhook {
         let listener = TcpListener::bind(self.addr)
             .await
             .with_context(|| format!("listening on {} for the API server", self.addr))?;
-        let namespaces = namespaces::follow(self.client.clone(), readiness.gate("namespaces"), tasks);
+        let gate = readiness.gate("namespaces");
+        let namespaces = namespaces::follow(self.client.clone(), self.silence, gate, tasks);
         let serving = certificate::keep(
             self.authority.clone(),
             self.installed.clone(),

@@ -12,9 +12,11 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{Config, Event};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
+
+use crate::source::kubernetes::{endless, settings};
 
 /// How long a pod waits for the API server's word about its namespace; the API server waits 5 s for us.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,13 +48,13 @@ impl Namespaces {
     }
 }
 
-/// Follows the namespaces; the gate opens with the first complete list.
-pub(super) fn follow(client: Client, gate: Gate, tasks: &Tasks) -> Namespaces {
+/// Follows the namespaces; the gate opens with the first complete list. `silence`: a watch that is silent for so long is opened anew.
+pub(super) fn follow(client: Client, silence: Duration, gate: Gate, tasks: &Tasks) -> Namespaces {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let namespaces = Namespaces { known: Arc::default(), api: Api::all(client) };
     let following = namespaces.clone();
     tasks.spawn_until_stopped("namespaces", async move {
-        let mut events = watcher(api, Config::default()).default_backoff().boxed();
+        let mut events = endless(move || watcher(api.clone(), settings(silence)).boxed()).boxed();
         let mut listed = HashMap::new();
         while let Some(event) = events.next().await {
             match event {
