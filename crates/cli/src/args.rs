@@ -20,6 +20,11 @@ pub(crate) use local::{
 };
 
 const AFTER: &str = "\
+Which mesh:
+  --kubeconfig or --context    that cluster, with the rights of its user
+  --controller                 that controller
+  otherwise                    the local world, where one runs (--local-dir: that one), else the kubeconfig's current cluster
+
 Exit codes:
   0  all is well
   1  the check or the command found a problem
@@ -49,6 +54,12 @@ const GLOBAL: &str = "Global options";
 /// Where the mesh is, and how to print.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Connection {
+    /// A kubeconfig file: the mesh is its cluster's [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context: the mesh is its cluster's [default: the current one, where no local world runs]
+    #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
+    pub context: Option<String>,
     /// The controller: unix:/path/to/operator.sock or http://host:port [default: the local world's]
     #[arg(long, global = true, env = "CONDUIT_CONTROLLER", value_name = "ADDRESS", hide_env_values = true,
         help_heading = GLOBAL)]
@@ -256,14 +267,19 @@ pub(crate) struct TapFilter {
 
 /// Looks for what is wrong with the mesh, and says what to do
 ///
-/// Exits with 0 when all is well, 1 when a check failed, 3 when the controller cannot be reached. Warnings do not change the exit code.
+/// Exits with 0 when all is well, 1 when a check failed, 3 when the API server or the controller cannot be reached. Warnings do not
+/// change the exit code. Nothing is changed: what is tried is tried without being made.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  conduit check                             everything the controller knows
+  conduit check --pre                       what a cluster lacks before Conduit is installed
+  conduit check                             everything the API server and the controller know
   conduit check --proxy                     also asks each proxy itself
   conduit check -o json                     for programs")]
 pub(crate) struct Check {
+    /// Look at a cluster in which Conduit is yet to be installed
+    #[arg(long, conflicts_with = "proxy")]
+    pub pre: bool,
     /// Ask each proxy for its certificate too
     #[arg(long)]
     pub proxy: bool,
@@ -367,9 +383,9 @@ pub(crate) struct PodArg {
     /// The pod: web-1 or po/web-1
     #[arg(value_name = "POD")]
     pub pod: String,
-    /// The pod's namespace
-    #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
+    /// The pod's namespace [default: in a cluster the context's, else default]
+    #[arg(long, short, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     #[command(flatten)]
     pub output: OutputArg,
 }
@@ -427,9 +443,12 @@ pub(crate) enum Shell {
 /// Which namespace.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Scope {
-    /// Only this namespace [default: all]
+    /// Only this namespace [default: in a cluster the context's, else all]
     #[arg(long, short, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// All namespaces
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub all_namespaces: bool,
 }
 
 /// Over how long to look back.

@@ -35,6 +35,7 @@ fn healthy() -> Facts {
         now_s: NOW_S,
         client_version: "0.1.0".into(),
         controller: "unix:/x".into(),
+        reached: true,
         info: Ok(info),
         proxies: vec![proxy("web-1"), proxy("web-2")],
         answers: None,
@@ -44,27 +45,27 @@ fn healthy() -> Facts {
 /// The verdict of the check `id` over `facts`.
 fn verdict(id: &str, facts: &Facts) -> Verdict {
     let at = CHECKS.iter().position(|check| check.id == id).unwrap();
-    look(&CHECKS, facts).swap_remove(at)
+    look(&CHECKS, facts).swap_remove(at).verdict
 }
 
 #[test]
 fn a_healthy_mesh_reads_as_ten_short_lines() {
     let facts = healthy();
     let expected = "\
-ok    the controller answers (unix:/x, version 0.1.0, up 2m5s, 3 services, 2 pods)
-ok    this command and the controller have the same version (0.1.0)
-ok    every manifest is understood (files: /m)
-ok    no trust anchor ends within 60 days (ends in 3650d)
-ok    the issuer does not end within 60 days (ends in 365d)
-ok    every meshed pod's proxy is connected (2 of 2 connected)
-ok    every proxy reports its metrics (2 of 2 reporting)
-ok    every proxy's certificate is valid (2 of 2 valid)
-ok    every proxy has the controller's version (2 of 2 0.1.0)
-skip  every proxy answers the controller (asked for by --proxy)
+✓ the controller answers (unix:/x, version 0.1.0, up 2m5s, 3 services, 2 pods)
+✓ this command and the controller have the same version (0.1.0)
+✓ every manifest is understood (files: /m)
+✓ no trust anchor ends within 60 days (ends in 3650d)
+✓ the issuer does not end within 60 days (ends in 365d)
+✓ every meshed pod's proxy is connected (2 of 2 connected)
+✓ every proxy reports its metrics (2 of 2 reporting)
+✓ every proxy's certificate is valid (2 of 2 valid)
+✓ every proxy has the controller's version (2 of 2 0.1.0)
+- every proxy answers the controller (asked for by --proxy)
 
 10 checks: 9 ok, 0 warn, 0 fail, 1 skip
 ";
-    assert_eq!(render(&CHECKS, &look(&CHECKS, &facts), false, Paint::NONE), expected);
+    assert_eq!(render(&look(&CHECKS, &facts), false, Paint::NONE), expected);
 }
 
 #[test]
@@ -72,13 +73,13 @@ fn what_fails_says_why_it_matters_and_what_to_do() {
     let mut facts = healthy();
     facts.info.as_mut().unwrap().source_errors =
         vec!["web.yaml:3: no kind".into(), "b.yaml:1: not YAML".into()];
-    let text = render(&CHECKS, &look(&CHECKS, &facts), false, Paint::NONE);
+    let text = render(&look(&CHECKS, &facts), false, Paint::NONE);
     let expected = "\
-fail  every manifest is understood (2 not understood)
-        web.yaml:3: no kind
-        b.yaml:1: not YAML
-      why:  an object that is not understood keeps its last good state, and new ones are not served at all
-      hint: correct the file at the line that is named; the controller reads it again by itself
+× every manifest is understood (2 not understood)
+    web.yaml:3: no kind
+    b.yaml:1: not YAML
+  why:  an object that is not understood keeps its last good state, and new ones are not served at all
+  hint: correct the file at the line that is named; the controller reads it again by itself
 ";
     assert!(text.contains(expected), "{text}");
     assert!(text.ends_with("10 checks: 8 ok, 0 warn, 1 fail, 1 skip\n"), "{text}");
@@ -87,7 +88,7 @@ fail  every manifest is understood (2 not understood)
 #[test]
 fn after_a_controller_that_cannot_be_reached_nothing_else_is_looked_at() {
     let facts = Facts { info: Err("no controller".into()), ..healthy() };
-    let verdicts = look(&CHECKS, &facts);
+    let verdicts: Vec<Verdict> = look(&CHECKS, &facts).into_iter().map(|line| line.verdict).collect();
     assert_eq!(verdicts[0], Verdict::Fail("no controller".into()));
     assert!(
         verdicts[1..].iter().all(|verdict| *verdict == Verdict::Skip("needs controller-reachable".into()))
@@ -143,8 +144,8 @@ fn proxies_are_named_when_something_is_wrong_with_them() {
 #[test]
 fn json_has_every_check_with_its_result() {
     let facts = healthy();
-    let verdicts = look(&CHECKS, &facts);
-    let text = output::json_line(&Document::new(&CHECKS, &verdicts)).unwrap();
+    let lines = look(&CHECKS, &facts);
+    let text = output::json_line(&Document::new(&lines)).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["ok"], true);
     assert_eq!(value["checks"][0]["id"], "controller-reachable");

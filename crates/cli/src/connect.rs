@@ -1,4 +1,4 @@
-//! Finds the controller and speaks to it: a unix socket (the local world's, by default) or plain HTTP/2. Turns what can go wrong
+//! Speaks to the controller: over a unix socket (the local world's), plain HTTP/2, or a cluster's API server. Turns what can go wrong
 //! into failures that say what to do. Deliberately absent: retries; an operator's command answers at once or says why not.
 
 use std::fmt;
@@ -9,12 +9,18 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use conduit_api::operator::v1::Resource;
 use conduit_api::operator::v1::operator_client::OperatorClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
+use crate::args::Scope;
+use crate::cluster::Cluster;
 use crate::output::Failure;
 
 /// How long to wait for a connection to the controller.
@@ -58,8 +64,59 @@ impl FromStr for Target {
     }
 }
 
+/// Where the mesh is.
+pub(crate) enum Mesh {
+    /// Behind a controller's own socket or port.
+    At(Target),
+    /// In a cluster.
+    Cluster(Box<Cluster>),
+}
+
+impl fmt::Display for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(target) => target.fmt(f),
+            Self::Cluster(cluster) => cluster.fmt(f),
+        }
+    }
+}
+
+impl Mesh {
+    /// The namespace of what names none: the context's in a cluster.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::At(_) => None,
+            Self::Cluster(cluster) => Some(&cluster.namespace),
+        }
+    }
+
+    /// The resource, in the context's namespace where neither its word nor a flag says another.
+    pub(crate) fn place(&self, scope: &Scope, mut resource: Resource) -> Resource {
+        if let Some(namespace) = self.namespace()
+            && resource.namespace.is_empty()
+            && !scope.all_namespaces
+        {
+            namespace.clone_into(&mut resource.namespace);
+        }
+        resource
+    }
+}
+
+/// Adds the caller's token to each call, where he has one.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// The operator API of one controller.
-pub(crate) type Controller = OperatorClient<Channel>;
+pub(crate) type Controller = OperatorClient<InterceptedService<Channel, Bearer>>;
 
 /// The longest answer accepted, in bytes: the metrics text of a busy proxy or 20,000 rows stay well below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -68,7 +125,15 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// [`Failure::unreachable`] with what to check.
-pub(crate) async fn open(target: &Target) -> Result<Controller, Failure> {
+pub(crate) async fn open(mesh: &Mesh) -> Result<Controller, Failure> {
+    let (channel, token) = match mesh {
+        Mesh::At(target) => (connect(target).await?, None),
+        Mesh::Cluster(cluster) => Box::pin(cluster.dial()).await?,
+    };
+    Ok(OperatorClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(ANSWER_BYTES_MAX))
+}
+
+async fn connect(target: &Target) -> Result<Channel, Failure> {
     let connected = match target {
         Target::Unix(path) => {
             // The URI is never resolved; HTTP/2 wants one for its `:authority`.
@@ -77,8 +142,7 @@ pub(crate) async fn open(target: &Target) -> Result<Controller, Failure> {
         }
         Target::Http(uri) => Endpoint::from(uri.clone()).connect_timeout(CONNECT_TIMEOUT).connect().await,
     };
-    let channel = connected.map_err(|error| cannot_connect(target, &error))?;
-    Ok(OperatorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    connected.map_err(|error| cannot_connect(target, &error))
 }
 
 /// A request that is given up after [`ANSWER_TIMEOUT`].
@@ -108,7 +172,9 @@ fn cannot_connect(target: &Target, error: &tonic::transport::Error) -> Failure {
     let elsewhere = "or name another controller with --controller or CONDUIT_CONTROLLER";
     let hint = match (target, kind) {
         (Target::Unix(_), Some(io::ErrorKind::NotFound)) => {
-            format!("no mesh runs here: start one with `conduit demo` or `conduit local run`, {elsewhere}")
+            format!(
+                "no mesh runs here: start one with `conduit demo` or `conduit local run`, name a cluster with --context, {elsewhere}"
+            )
         }
         (Target::Unix(_), Some(io::ErrorKind::ConnectionRefused)) => format!(
             "the socket is left from a mesh that has ended: start one with `conduit demo` or `conduit local run`, {elsewhere}"
@@ -136,7 +202,9 @@ pub(crate) fn refused(doing: &str, status: &Status) -> Failure {
 }
 
 fn explained(doing: &str, status: &Status) -> Failure {
-    let text = status.message().trim_end_matches('.');
+    // A second line is what the controller says to do.
+    let (text, told) = status.message().split_once('\n').unwrap_or((status.message(), ""));
+    let text = text.trim_end_matches('.');
     let what =
         format!("cannot {doing}: {}", if text.is_empty() { status.code().description() } else { text });
     match status.code() {
@@ -162,7 +230,8 @@ fn explained(doing: &str, status: &Status) -> Failure {
             Failure::problem(what, "see `conduit diagnostics proxies` for the proxies that are connected")
         }
         Code::PermissionDenied | Code::Unauthenticated => {
-            Failure::problem(what, "run this as the user that the mesh belongs to")
+            let hint = if told.is_empty() { "run this as the user that the mesh belongs to" } else { told };
+            Failure::problem(what, hint)
         }
         _ => {
             Failure::problem(what, "the controller's log says more; `conduit check` looks for known problems")

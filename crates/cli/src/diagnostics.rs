@@ -12,7 +12,7 @@ use serde::Serialize;
 use tonic::Code;
 
 use crate::args::{Connection, Diagnostics, DiagnosticsVerb, PodArg};
-use crate::connect::{self, Controller, ask};
+use crate::connect::{self, Controller, Mesh, ask};
 use crate::output::{self, Align, Cell, Failure, Format, Paint, Table, Tone};
 use crate::{resource, units};
 
@@ -27,26 +27,29 @@ pub(crate) async fn run(args: Diagnostics, connection: &Connection) -> Result<()
     let (pod, kind) = match args.what {
         DiagnosticsVerb::Proxies { resource, scope, output } => {
             let wanted = resource::parse(&resource, scope.namespace.as_deref())?;
-            return list(wanted, output.format, connection).await;
+            let mesh = connection.mesh().await?;
+            return list(&mesh, mesh.place(&scope, wanted), output.format, connection).await;
         }
         DiagnosticsVerb::Metrics(pod) => (pod, Kind::Metrics),
         DiagnosticsVerb::Endpoints(pod) => (pod, Kind::Endpoints),
         DiagnosticsVerb::Certificate(pod) => (pod, Kind::Certificate),
         DiagnosticsVerb::Config(pod) => (pod, Kind::Config),
     };
-    let reference = pod_ref(&pod)?;
-    let mut controller = connect::open(&connection.target()).await?;
+    let mesh = connection.mesh().await?;
+    let reference = pod_ref(&pod, mesh.namespace())?;
+    let mut controller = connect::open(&mesh).await?;
     let text = inspect(&mut controller, reference, kind).await?;
     output::print(&document(&text, kind, pod.output.format, Paint::stdout(connection.color))?)
 }
 
-/// The pod that was typed: `web-1`, `po/web-1` or `shop/po/web-1`.
-fn pod_ref(pod: &PodArg) -> Result<PodRef, Failure> {
+/// The pod that was typed: `web-1`, `po/web-1` or `shop/po/web-1`; in `elsewhere` or the namespace default where none was.
+fn pod_ref(pod: &PodArg, elsewhere: Option<&str>) -> Result<PodRef, Failure> {
+    let namespace = pod.namespace.as_deref().or(elsewhere).unwrap_or("default");
     let expected = "write a pod's name: web-1, or po/web-1; `conduit diagnostics proxies` lists them";
     if !pod.pod.contains('/') {
-        return Ok(PodRef { namespace: pod.namespace.clone(), name: pod.pod.clone() });
+        return Ok(PodRef { namespace: namespace.to_owned(), name: pod.pod.clone() });
     }
-    let namespace = if pod.pod.split('/').count() == 3 { "" } else { pod.namespace.as_str() };
+    let namespace = if pod.pod.split('/').count() == 3 { "" } else { namespace };
     let parsed = resource::parse_word(&pod.pod, namespace)?;
     if parsed.kind == "Pod" {
         Ok(PodRef { namespace: parsed.namespace, name: parsed.name })
@@ -112,8 +115,8 @@ pub(crate) async fn proxies(
     Ok(response)
 }
 
-async fn list(wanted: Resource, format: Format, connection: &Connection) -> Result<(), Failure> {
-    let mut controller = connect::open(&connection.target()).await?;
+async fn list(mesh: &Mesh, wanted: Resource, format: Format, connection: &Connection) -> Result<(), Failure> {
+    let mut controller = connect::open(mesh).await?;
     let response = proxies(&mut controller, wanted.clone()).await?;
     if format == Format::Json {
         let proxies: Vec<ProxyJson<'_>> = response.proxies.iter().map(ProxyJson::from).collect();

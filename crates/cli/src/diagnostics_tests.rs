@@ -6,7 +6,7 @@ use crate::output::Exit;
 
 fn typed(pod: &str) -> Result<PodRef, Failure> {
     let output = OutputArg { format: Format::Table };
-    pod_ref(&PodArg { pod: pod.into(), namespace: "shop".into(), output })
+    pod_ref(&PodArg { pod: pod.into(), namespace: Some("shop".into()), output }, None)
 }
 
 #[test]

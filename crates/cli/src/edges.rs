@@ -22,9 +22,11 @@ pub(crate) const OUTSIDE: &str = "(outside)";
 /// When the controller does not answer or refuses.
 pub(crate) async fn run(args: Edges, connection: &Connection) -> Result<(), Failure> {
     let wanted = resource::parse(&args.resource, args.scope.namespace.as_deref())?;
+    let mesh = connection.mesh().await?;
+    let wanted = mesh.place(&args.scope, wanted);
     let request = EdgesRequest { resource: Some(wanted.clone()), window_s: args.window.window.seconds() };
     let window_s = request.window_s;
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut controller = connect::open(&mesh).await?;
     let response = controller.edges(ask(request)).await;
     let mut response = response.map_err(|status| connect::refused("read the edges", &status))?.into_inner();
     response.edges.sort_by_cached_key(|e| {

@@ -22,7 +22,7 @@ const DIGEST_CHARS: usize = 16;
 /// # Errors
 /// When the controller does not answer, or a rotation cannot be begun or does not end in time.
 pub(crate) async fn run(args: Identity, connection: &Connection) -> Result<(), Failure> {
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut controller = connect::open(&connection.mesh().await?).await?;
     let (state, format) = match args.what {
         IdentityVerb::Show { output } => (show(&mut controller).await?, output.format),
         IdentityVerb::Rotate { what, wait, output } => {

@@ -3,6 +3,7 @@
 
 mod args;
 mod resource;
+mod cluster;
 mod connect;
 mod stat;
 mod edges;
@@ -27,7 +28,8 @@ use clap::Parser;
 use conduit_testbed::spec::Dir;
 
 use args::{Conduit, Connection, Verb};
-use connect::Target;
+use cluster::Cluster;
+use connect::{Mesh, Target};
 use output::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -85,9 +87,21 @@ fn block_on(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 }
 
 impl Connection {
-    /// Where the controller is: what was named, else the local world's socket.
-    fn target(&self) -> Target {
-        self.controller.clone().unwrap_or_else(|| Target::Unix(self.world().operator_socket()))
+    /// Where the mesh is: the cluster or controller that was named, else the local world where one runs, else the kubeconfig's
+    /// current cluster.
+    async fn mesh(&self) -> Result<Mesh, Failure> {
+        let (kubeconfig, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
+        if kubeconfig.is_none() && context.is_none() {
+            if let Some(target) = &self.controller {
+                return Ok(Mesh::At(target.clone()));
+            }
+            let socket = self.world().operator_socket();
+            let runs = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+            if self.local_dir.is_some() || runs() || !Cluster::configured() {
+                return Ok(Mesh::At(Target::Unix(socket)));
+            }
+        }
+        Ok(Mesh::Cluster(Box::new(Box::pin(Cluster::find(kubeconfig, context)).await?)))
     }
 
     /// The local world.

@@ -22,8 +22,10 @@ const WATCH_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the controller does not answer, or a resource that was named does not exist.
 pub(crate) async fn run(args: Stat, connection: &Connection) -> Result<(), Failure> {
-    let request = request(&args)?;
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut request = request(&args)?;
+    let mesh = connection.mesh().await?;
+    request.resource = request.resource.map(|resource| mesh.place(&args.scope, resource));
+    let mut controller = connect::open(&mesh).await?;
     let paint = Paint::stdout(connection.color);
     let format = args.output.format;
     let Some(interval) = args.watch else {

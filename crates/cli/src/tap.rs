@@ -29,8 +29,10 @@ const DROPPED_REMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// When what is typed means nothing, or the controller cannot be reached, refuses or goes away.
 pub(crate) async fn run(args: Tap, connection: &Connection) -> Result<(), Failure> {
-    let request = request(&args)?;
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut request = request(&args)?;
+    let mesh = connection.mesh().await?;
+    request.resource = request.resource.map(|resource| mesh.place(&args.scope, resource));
+    let mut controller = connect::open(&mesh).await?;
     let mut events = open(&mut controller, request).await?;
     let mut printer = Printer::new(args.output.format, Paint::stdout(connection.color));
     let finished = until_done(args.duration);

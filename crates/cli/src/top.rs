@@ -32,13 +32,15 @@ pub(crate) async fn run(args: Top, connection: &Connection) -> Result<(), Failur
         word.map(|word| resource::parse_word(word, namespace.unwrap_or_default())).transpose()
     };
     let wanted = resource::parse(&args.resource, namespace)?;
+    let mesh = connection.mesh().await?;
+    let wanted = mesh.place(&args.scope, wanted);
     let tapped = TapRequest {
         resource: Some(wanted.clone()),
         to: other(&args.to)?,
         from: other(&args.from)?,
         ..TapRequest::default()
     };
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut controller = connect::open(&mesh).await?;
     let by_path = !args.resource.is_empty();
     let terminal = io::stdout().is_terminal();
     if terminal && args.duration.is_none() && args.output.format != Format::Json {

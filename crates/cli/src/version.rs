@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Version, connection: &Connection) -> Result<(), Fa
 }
 
 async fn controller(connection: &Connection) -> Result<String, Failure> {
-    let mut controller = connect::open(&connection.target()).await?;
+    let mut controller = connect::open(&connection.mesh().await?).await?;
     let info = controller.info(ask(InfoRequest {})).await;
     Ok(info
         .map_err(|status| connect::refused("read the controller's version", &status))?

@@ -91,6 +91,10 @@ pub struct RunArguments {
     /// Unix socket of the command line's API; whoever can open it may use it
     #[arg(long, env = "CONDUIT_CONTROLLER_OPERATOR_SOCKET")]
     pub operator_socket: PathBuf,
+    /// Where the command line's API is served to callers that the API server forwards (source `kubernetes`): on the loopback, for
+    /// nobody else needs it. Their rights are asked of the API server [default: not served]
+    #[arg(long, env = "CONDUIT_CONTROLLER_OPERATOR_ADDR")]
+    pub operator_addr: Option<SocketAddr>,
     /// Trust domain of the mesh
     #[arg(long, env = "CONDUIT_CONTROLLER_TRUST_DOMAIN", default_value = ports::TRUST_DOMAIN)]
     pub trust_domain: String,
@@ -172,6 +176,11 @@ impl RunArguments {
             if let Some(manifests) = self.manifests.as_ref().filter(|path| !path.is_dir()) {
                 wrong.push(format!("manifests: {} is not a directory", manifests.display()));
             }
+        }
+        if self.operator_addr.is_some() && self.source == Source::Files {
+            wrong.push(
+                "operator-addr needs the source `kubernetes`: an API server that judges callers".to_owned(),
+            );
         }
         if self.watch_timeout < WATCH_TIMEOUT_MIN {
             wrong.push("watch-timeout must be at least 5s: a quiet cluster is not a silent one".to_owned());

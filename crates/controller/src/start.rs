@@ -36,6 +36,7 @@ use crate::identity::rotation::Keeper;
 use crate::identity::service::Reviewer;
 use crate::kubernetes::client;
 use crate::metrics::series::Aggregate;
+use crate::operator::access::{Access, Reviews};
 use crate::serve::{discovery, listener};
 use crate::source::kubernetes::Watches;
 use crate::store::Store;
@@ -105,7 +106,9 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
         tasks: &tasks,
     };
     _ = page.set(parts.page());
-    parts.serve_operator()?;
+    let operator = parts.operator();
+    parts.serve_operator_socket(operator.clone())?;
+    parts.serve_operator_port(operator).await?;
     parts.serve_proxies(surroundings.reviewer).await?;
     parts.serve_webhook(&readiness).await?;
     listening.open();
@@ -148,9 +151,9 @@ impl Parts<'_> {
         }
     }
 
-    fn serve_operator(&self) -> Result<()> {
-        let listener = bind_socket(&self.config.operator_socket)?;
-        let service = operator::service::Service {
+    /// What the operator's API answers from.
+    fn operator(&self) -> Arc<operator::service::Parts> {
+        Arc::new(operator::service::Parts {
             store: self.store.clone(),
             aggregate: self.aggregate.clone(),
             keeper: self.keeper.clone(),
@@ -160,7 +163,12 @@ impl Parts<'_> {
             trust_domain: self.config.trust_domain.clone(),
             source: self.source.clone(),
             started: Instant::now(),
-        };
+        })
+    }
+
+    fn serve_operator_socket(&self, parts: Arc<operator::service::Parts>) -> Result<()> {
+        let listener = bind_socket(&self.config.operator_socket)?;
+        let service = operator::service::Service { access: Access::Owner, parts };
         let token = self.tasks.token().clone();
         let server = Server::builder().add_service(OperatorServer::new(service));
         self.tasks.spawn("operator api", async move {
@@ -168,6 +176,39 @@ impl Parts<'_> {
                 .serve_with_incoming_shutdown(UnixListenerStream::new(listener), token.cancelled_owned());
             if let Err(error) = Box::pin(serving).await {
                 tracing::error!(%error, "the operator API is no longer served");
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves the operator's API to callers that the API server forwards, where that is configured.
+    async fn serve_operator_port(&self, parts: Arc<operator::service::Parts>) -> Result<()> {
+        let Some(addr) = self.config.operator_addr else { return Ok(()) };
+        let client = client::connect(self.config.watch_timeout).await?;
+        let listener =
+            TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for operators"))?;
+        let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
+        let access = Access::Cluster(Box::new(Reviews::new(&client)));
+        let accepting = listener::Accepting {
+            listener,
+            acceptor: operator::port::acceptor(client, &self.keeper.credentials, self.tasks),
+            read: operator::port::caller,
+            connections_max: operator::port::CONNECTIONS_MAX,
+        };
+        let accept = listener::accept(accepting, accepted, self.tasks.clone());
+        self.tasks.spawn_until_stopped("operators", accept);
+        let service = operator::service::Service { access, parts };
+        let server = Server::builder()
+            .max_concurrent_streams(STREAMS_MAX)
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .add_service(OperatorServer::new(service));
+        let token = self.tasks.token().clone();
+        self.tasks.spawn("operator port", async move {
+            let serving =
+                server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), token.cancelled_owned());
+            if let Err(error) = Box::pin(serving).await {
+                tracing::error!(%error, "operators are no longer served");
             }
         });
         Ok(())
@@ -194,7 +235,13 @@ impl Parts<'_> {
         let acceptor =
             TlsAcceptor::from(self.keeper.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
         let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
-        let accept = listener::accept(listener, acceptor, accepted, self.tasks.clone());
+        let accepting = listener::Accepting {
+            listener,
+            acceptor: move || acceptor.clone(),
+            read: listener::workload,
+            connections_max: listener::PROXY_CONNECTIONS_MAX,
+        };
+        let accept = listener::accept(accepting, accepted, self.tasks.clone());
         self.tasks.spawn_until_stopped("proxies", accept);
         let (store, tasks, open) = (self.store.clone(), self.tasks.clone(), self.streams.clone());
         let server = Server::builder()

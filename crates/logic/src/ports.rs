@@ -23,13 +23,15 @@ pub const PROXY_ADMIN: u16 = 4191;
 pub const HBONE: u16 = 15008;
 /// Identity, discovery and metrics, for proxies.
 pub const CONTROLLER_GRPC: u16 = 8086;
+/// The command line's API, on the pod's loopback: the API server forwards to it.
+pub const CONTROLLER_OPERATOR: u16 = 8087;
 /// /live, /ready, /metrics and the log level of the controller.
 pub const CONTROLLER_ADMIN: u16 = 8091;
 /// The admission webhook, for the API server.
 pub const CONTROLLER_WEBHOOK: u16 = 8443;
 
 /// Every port on which something of Conduit's listens.
-pub const PORTS: [Port; 8] = [
+pub const PORTS: [Port; 9] = [
     Port {
         port: PROXY_OUTBOUND,
         process: "conduit-proxy",
@@ -55,6 +57,11 @@ pub const PORTS: [Port; 8] = [
         port: CONTROLLER_GRPC,
         process: "conduit-controller",
         purpose: "identity, discovery and metrics, over TLS, for proxies",
+    },
+    Port {
+        port: CONTROLLER_OPERATOR,
+        process: "conduit-controller",
+        purpose: "the command line's API, over TLS, on the loopback: reached by port-forward alone",
     },
     Port {
         port: CONTROLLER_ADMIN,

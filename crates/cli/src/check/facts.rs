@@ -8,9 +8,9 @@ use conduit_api::operator::v1::{InfoRequest, InfoResponse, Proxy, Resource};
 use conduit_api::tap::v1::inspect_request::Kind;
 use conduit_process::build::VERSION;
 
-use crate::connect::{self, Controller, Target, ask};
+use crate::connect::{self, Controller, Mesh, ask};
 use crate::diagnostics;
-use crate::output::Failure;
+use crate::output::{Exit, Failure};
 
 /// What is known at one moment.
 pub(crate) struct Facts {
@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub client_version: String,
     /// Where the controller is.
     pub controller: String,
+    /// Whether it could be reached; one that refuses was.
+    pub reached: bool,
     /// The controller's account of itself, or why there is none.
     pub info: Result<InfoResponse, String>,
     /// Every proxy that the controller knows.
@@ -30,23 +32,30 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// Asks.
-    pub(crate) async fn gather(target: &Target, ask_proxies: bool) -> Self {
+    pub(crate) async fn gather(mesh: &Mesh, ask_proxies: bool) -> Self {
         let mut facts = Self {
             now_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             client_version: VERSION.to_owned(),
-            controller: target.to_string(),
+            controller: mesh.to_string(),
+            reached: true,
             info: Err(String::new()),
             proxies: Vec::new(),
             answers: None,
         };
-        if let Err(failure) = facts.ask_all(target, ask_proxies).await {
-            facts.info = Err(failure.what());
+        if let Err(failure) = facts.ask_all(mesh, ask_proxies).await {
+            facts.reached = failure.exit() != Exit::Unreachable;
+            facts.info = Err(match &failure {
+                Failure::Told { what, hint, .. } if matches!(mesh, Mesh::Cluster(_)) => {
+                    format!("{what}\n{hint}")
+                }
+                failure => failure.what(),
+            });
         }
         facts
     }
 
-    async fn ask_all(&mut self, target: &Target, ask_proxies: bool) -> Result<(), Failure> {
-        let mut controller = connect::open(target).await?;
+    async fn ask_all(&mut self, mesh: &Mesh, ask_proxies: bool) -> Result<(), Failure> {
+        let mut controller = connect::open(mesh).await?;
         let info = controller.info(ask(InfoRequest {})).await;
         let info = info.map_err(|status| connect::refused("ask the controller", &status))?.into_inner();
         self.proxies = diagnostics::proxies(&mut controller, Resource::default()).await?.proxies;

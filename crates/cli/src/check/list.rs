@@ -4,23 +4,21 @@
 use conduit_api::operator::v1::{InfoResponse, Proxy};
 
 use super::facts::{Facts, name};
-use super::{Check, Verdict};
+use super::{Check, Verdict, listed};
 use crate::units;
 
 /// A trust anchor or issuer that ends sooner is worth a warning: time enough to plan a change.
 const EXPIRES_SOON_S: u64 = 60 * 86_400;
 /// Proxies report every second or so; so long without one is worth a warning.
 const SILENT_MS: u64 = 10_000;
-/// Most names in one verdict: a list of every pod of a large mesh helps nobody.
-const NAMES_MAX: usize = 10;
 
 /// Every check.
-pub(super) const CHECKS: [Check; 10] = [
+pub(super) const CHECKS: [Check<Facts>; 10] = [
     Check {
         id: "controller-reachable",
         title: "the controller answers",
         why: "without it new pods get no certificate and changes of endpoints do not reach the proxies",
-        hint: "start a mesh (`conduit demo`, `conduit local run`), use the one of this user, or name a controller with --controller",
+        hint: "in a cluster: see the checks above; else start a mesh (`conduit demo`, `conduit local run`), use the one of this user, or name a controller with --controller",
         fatal: true,
         run: controller_reachable,
     },
@@ -60,7 +58,7 @@ pub(super) const CHECKS: [Check; 10] = [
         id: "proxies-connected",
         title: "every meshed pod's proxy is connected",
         why: "a proxy that is not connected serves what it knew last, and learns of no change",
-        hint: "see the proxy's log (`conduit local logs --proxy POD`) and whether it can reach the controller",
+        hint: "see the proxy's log (`kubectl logs POD -c conduit-proxy`, `conduit local logs --proxy POD`) and whether it can reach the controller",
         fatal: false,
         run: proxies_connected,
     },
@@ -213,17 +211,4 @@ fn of_all(
         (_, 0) => Verdict::Ok(format!("{all} of {all} {good}")),
         (_, count) => bad(listed(&format!("{} of {all} {good}", all - count), &wrong)),
     }
-}
-
-/// A heading, then one line for each of the first [`NAMES_MAX`].
-fn listed(heading: &str, names: &[String]) -> String {
-    let mut text = heading.to_owned();
-    for name in names.iter().take(NAMES_MAX) {
-        text.push('\n');
-        text.push_str(name);
-    }
-    if names.len() > NAMES_MAX {
-        text.push_str(&format!("\nand {} more", names.len() - NAMES_MAX));
-    }
-    text
 }

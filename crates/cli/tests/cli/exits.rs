@@ -21,7 +21,7 @@ fn without_a_mesh_every_verb_says_how_to_start_one() {
     }
     let output = run(dir.path(), "check");
     assert_eq!(code(&output), 3);
-    assert!(stdout(&output).starts_with("fail  the controller answers"), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("× the controller answers"), "{}", stdout(&output));
 }
 
 #[test]

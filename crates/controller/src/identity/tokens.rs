@@ -13,7 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 /// A token is a few kilobytes; what is larger is not one.
-pub(super) const TOKEN_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a token proves nothing.
 #[derive(Debug, Error)]

@@ -18,6 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::access::{Access, Deed};
 use super::proxies::{self, describe};
 use super::{rows, tap};
 use crate::identity::material::Rotation;
@@ -35,8 +36,16 @@ const ERRORS_MAX: usize = 200;
 /// An inspection that takes longer is given up.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The service.
+/// The service, for the callers of one socket or port.
 pub struct Service {
+    /// What they may.
+    pub access: Access,
+    /// What it answers from.
+    pub parts: Arc<Parts>,
+}
+
+/// What the service answers from.
+pub struct Parts {
     /// What there is.
     pub store: Arc<Store>,
     /// What was reported.
@@ -76,34 +85,40 @@ fn count(n: usize) -> u32 {
 
 #[tonic::async_trait]
 impl Operator for Service {
-    async fn info(&self, _: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
-        let (services, pods, endpoints) = self.store.read(crate::model::Model::sizes);
+    async fn info(&self, request: Request<api::InfoRequest>) -> Result<Response<api::InfoResponse>, Status> {
+        // Errors of the source name objects of any namespace.
+        let everywhere = self.access.check_known(&request, Deed::View).await?;
+        let parts = &self.parts;
+        let (services, pods, endpoints) = parts.store.read(crate::model::Model::sizes);
+        let problems = if everywhere { parts.store.problems() } else { Vec::new() };
         Ok(Response::new(api::InfoResponse {
             version: build::VERSION.to_owned(),
-            trust_domain: self.trust_domain.clone(),
-            uptime_s: self.started.elapsed().as_secs(),
-            trust_anchors: self.keeper.authority.anchors().iter().map(anchor).collect(),
-            issuer_not_after_unix_s: unix_s(self.keeper.authority.issuer_not_after()),
-            source: self.source.clone(),
+            trust_domain: parts.trust_domain.clone(),
+            uptime_s: parts.started.elapsed().as_secs(),
+            trust_anchors: parts.keeper.authority.anchors().iter().map(anchor).collect(),
+            issuer_not_after_unix_s: unix_s(parts.keeper.authority.issuer_not_after()),
+            source: parts.source.clone(),
             services: count(services),
             pods: count(pods),
             endpoints: count(endpoints),
-            proxies_connected: count(self.streams.load(Ordering::Relaxed)),
-            source_errors: errors(&self.store.problems()),
+            proxies_connected: count(parts.streams.load(Ordering::Relaxed)),
+            source_errors: errors(&problems),
         }))
     }
 
     async fn identity(
         &self,
-        _: Request<api::IdentityRequest>,
+        request: Request<api::IdentityRequest>,
     ) -> Result<Response<api::IdentityResponse>, Status> {
-        Ok(Response::new(Self::identity(self)))
+        self.access.check(&request, Deed::ShowIdentity, "").await?;
+        Ok(Response::new(self.parts.identity()))
     }
 
     async fn rotate(
         &self,
         request: Request<api::RotateRequest>,
     ) -> Result<Response<api::IdentityResponse>, Status> {
+        self.access.check(&request, Deed::Rotate, "").await?;
         let what = match request.into_inner().what() {
             api::rotate_request::What::Issuer => What::Issuer,
             api::rotate_request::What::TrustAnchor => What::Anchor,
@@ -112,20 +127,21 @@ impl Operator for Service {
             }
         };
         tracing::info!(?what, "a rotation was asked for");
-        let begun = Box::pin(self.keeper.rotate(what)).await;
+        let begun = Box::pin(self.parts.keeper.rotate(what)).await;
         begun.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
-        Ok(Response::new(Self::identity(self)))
+        Ok(Response::new(self.parts.identity()))
     }
 
     async fn stat(&self, request: Request<api::StatRequest>) -> Result<Response<api::StatResponse>, Status> {
-        let request = request.into_inner();
+        self.may(&request, Deed::View, |asked| asked.resource.as_ref()).await?;
+        let (request, parts) = (request.into_inner(), &self.parts);
         let (window, now) = (window(request.window_s), Instant::now());
-        let reported = self.aggregate.over(window, now);
-        let covered = self.aggregate.covered(window, now);
+        let reported = parts.aggregate.over(window, now);
+        let covered = parts.aggregate.covered(window, now);
         let resource = request.resource.unwrap_or_default();
         let ends = (request.to.as_ref(), request.from.as_ref());
         check_ends(&resource, ends)?;
-        let rows = self.store.read(|model| rows::stat(model, &reported, &resource, ends, covered));
+        let rows = parts.store.read(|model| rows::stat(model, &reported, &resource, ends, covered));
         Ok(Response::new(api::StatResponse { rows }))
     }
 
@@ -133,10 +149,11 @@ impl Operator for Service {
         &self,
         request: Request<api::EdgesRequest>,
     ) -> Result<Response<api::EdgesResponse>, Status> {
-        let request = request.into_inner();
+        self.may(&request, Deed::View, |asked| asked.resource.as_ref()).await?;
+        let (request, parts) = (request.into_inner(), &self.parts);
         let (window, now) = (window(request.window_s), Instant::now());
-        let reported = self.aggregate.over(window, now);
-        let covered = self.aggregate.covered(window, now);
+        let reported = parts.aggregate.over(window, now);
+        let covered = parts.aggregate.covered(window, now);
         let edges = rows::edges(&reported, &request.resource.unwrap_or_default(), covered);
         Ok(Response::new(api::EdgesResponse { edges }))
     }
@@ -145,9 +162,10 @@ impl Operator for Service {
         &self,
         request: Request<api::ProxiesRequest>,
     ) -> Result<Response<api::ProxiesResponse>, Status> {
+        self.may(&request, Deed::View, |asked| asked.resource.as_ref()).await?;
         let resource = request.into_inner().resource.unwrap_or_default();
-        let heard = self.aggregate.proxies();
-        let mut proxies = self.store.read(|model| {
+        let heard = self.parts.aggregate.proxies();
+        let mut proxies = self.parts.store.read(|model| {
             let meant = tap::resolve(model, &resource);
             let row = |proxy: proxies::Proxy| {
                 let workload = model.pod(&proxy.pod).map(|pod| model.workload_of(pod)).unwrap_or_default();
@@ -179,9 +197,10 @@ impl Operator for Service {
     type TapStream = Pin<Box<dyn Stream<Item = Result<TapEvent, Status>> + Send>>;
 
     async fn tap(&self, request: Request<api::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
-        let request = request.into_inner();
+        self.may(&request, Deed::Tap, |asked| asked.resource.as_ref()).await?;
+        let (request, parts) = (request.into_inner(), &self.parts);
         let resource = request.resource.clone().unwrap_or_default();
-        let proxies = self.store.read(|model| tap::resolve(model, &resource).len());
+        let proxies = parts.store.read(|model| tap::resolve(model, &resource).len());
         if proxies == 0 {
             return Err(Status::not_found("no meshed pod matches: `conduit stat` lists what there is"));
         }
@@ -189,8 +208,8 @@ impl Operator for Service {
             tracing::warn!(pods = proxies, max = tap::PROXIES_MAX, "a tap asks the first pods only");
         }
         let (events, outgoing) = mpsc::channel(tap::EVENTS_MAX);
-        let (store, credentials) = (self.store.clone(), self.credentials.clone());
-        tap::Fanout { store, credentials, request, events, lost: tap::Lost::default() }.start(&self.tasks);
+        let (store, credentials) = (parts.store.clone(), parts.credentials.clone());
+        tap::Fanout { store, credentials, request, events, lost: tap::Lost::default() }.start(&parts.tasks);
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
@@ -198,10 +217,12 @@ impl Operator for Service {
         &self,
         request: Request<api::PodInspectRequest>,
     ) -> Result<Response<InspectResponse>, Status> {
-        let request = request.into_inner();
-        let pod = request.pod.clone().unwrap_or_default();
+        let pod = request.get_ref().pod.clone().unwrap_or_default();
         let name = (if pod.namespace.is_empty() { "default".to_owned() } else { pod.namespace }, pod.name);
+        self.access.check(&request, Deed::View, &name.0).await?;
+        let request = request.into_inner();
         let found = self
+            .parts
             .store
             .read(|model| model.pod(&name).map(|pod| (name_of(&pod.metadata), proxies::of(model, pod))));
         let proxy = match found {
@@ -212,7 +233,7 @@ impl Operator for Service {
             None => return Err(Status::not_found(format!("there is no pod {}/{}", name.0, name.1))),
         };
         let call = async {
-            let channel = proxies::open(&self.credentials, &proxy)
+            let channel = proxies::open(&self.parts.credentials, &proxy)
                 .await
                 .map_err(|e| Status::unavailable(describe(&e)))?;
             InspectClient::new(channel).inspect(InspectRequest { kind: request.kind }).await
@@ -223,6 +244,19 @@ impl Operator for Service {
 }
 
 impl Service {
+    /// Lets a call about a resource pass if its caller may in the resource's namespace: everywhere, where it names none.
+    async fn may<T>(
+        &self,
+        request: &Request<T>,
+        deed: Deed,
+        resource: impl Fn(&T) -> Option<&api::Resource>,
+    ) -> Result<(), Status> {
+        let namespace = resource(request.get_ref()).map(|resource| resource.namespace.as_str());
+        self.access.check(request, deed, namespace.unwrap_or_default()).await
+    }
+}
+
+impl Parts {
     fn identity(&self) -> api::IdentityResponse {
         let authority = &self.keeper.authority;
         let material = authority.material();

@@ -54,7 +54,7 @@ impl Inspect for Proxy {
 
 fn controller<T>(request: &Request<T>) -> Result<(), Status> {
     match request.extensions().get::<Caller>() {
-        Some(Caller(Some(peer))) if peer.service_account() == "conduit-controller" => Ok(()),
+        Some(Caller::Workload(peer)) if peer.service_account() == "conduit-controller" => Ok(()),
         other => Err(Status::permission_denied(format!("{other:?}"))),
     }
 }
@@ -64,7 +64,13 @@ async fn serve(ip: Ipv4Addr, credentials: &Credentials, proxy: Proxy) {
     let socket = tokio::net::TcpListener::bind((ip, 4190)).await.unwrap();
     let acceptor = TlsAcceptor::from(credentials.server_config(ClientAuth::Required, &[b"h2"]));
     let (accepted, incoming) = mpsc::channel(1);
-    tokio::spawn(listener::accept(socket, acceptor, accepted, Tasks::new()));
+    let accepting = listener::Accepting {
+        listener: socket,
+        acceptor: move || acceptor.clone(),
+        read: listener::workload,
+        connections_max: listener::PROXY_CONNECTIONS_MAX,
+    };
+    tokio::spawn(listener::accept(accepting, accepted, Tasks::new()));
     let server =
         Server::builder().add_service(TapServer::new(proxy.clone())).add_service(InspectServer::new(proxy));
     tokio::spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));

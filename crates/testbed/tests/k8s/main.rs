@@ -10,3 +10,5 @@ mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
+mod operator;
+mod check;

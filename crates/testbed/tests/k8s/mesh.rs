@@ -89,3 +89,65 @@ pub(crate) const WEB: &str = "
     readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}}]}}}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}}";
+
+/// A user of the cluster, with a kubeconfig of his own.
+pub(crate) struct User {
+    kubeconfig: std::path::PathBuf,
+    _dir: Option<tempfile::TempDir>,
+}
+
+/// How `conduit` ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Its standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl User {
+    /// The administrator, who shows a client certificate.
+    pub(crate) fn admin() -> Self {
+        Self { kubeconfig: cluster().kubeconfig(), _dir: None }
+    }
+
+    /// A new service account of this namespace, which shows a token and has no rights yet.
+    pub(crate) fn new(space: &Space, name: &str) -> Self {
+        space.kubectl(&["create", "serviceaccount", name]);
+        let token = space.kubectl(&["create", "token", name]);
+        let view = cluster().kubectl(&["config", "view", "--raw", "-o", "json"]).unwrap();
+        let mut view: Value = serde_json::from_str(&view).unwrap();
+        view["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        view["contexts"][0]["context"]["namespace"] = space.name.clone().into();
+        Self::with(&view)
+    }
+
+    /// Whoever this kubeconfig is of.
+    pub(crate) fn with(kubeconfig: &Value) -> Self {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        Self { kubeconfig: path, _dir: Some(dir) }
+    }
+
+    /// Runs `conduit` as this user.
+    pub(crate) fn conduit(&self, words: &str) -> Ended {
+        let mut command = cluster().command(conduit_testbed::spec::executable("conduit"));
+        // A local world of whoever runs the tests is not meant.
+        command.args(words.split(' ')).arg("--kubeconfig").arg(&self.kubeconfig);
+        let output = command.output().expect("`cargo build --release` has made conduit");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+}
