@@ -6,7 +6,11 @@
 
 mod support;
 mod mesh;
+mod edges;
 mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
+mod traffic;
+mod workloads;
+mod ending;
