@@ -29,16 +29,16 @@ fn interrupt(space: &Space, pod: &str, program: &str, load: Child) -> Value {
 }
 
 /// A server of the demo's recommendations (HTTP/1.1, one in four is slow) and prices (gRPC) in two containers.
-fn shop(replicas: u32, grace_s: u32, drain: &str) -> String {
+fn shop(replicas: u32) -> String {
     let container = |role: &str, port: u16| {
         format!(
-            "{{name: {role}, image: '{DEMO_IMAGE}', imagePullPolicy: Never, args: [{role}, --drain, {drain}],
+            "{{name: {role}, image: '{DEMO_IMAGE}', imagePullPolicy: Never, args: [{role}],
                readinessProbe: {{tcpSocket: {{port: {port}}}, periodSeconds: 1}}}}"
         )
     };
     format!(
         "---\n{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: shop}}, spec: {{replicas: {replicas}, selector: {{matchLabels: {{app: shop}}}},
-           template: {{metadata: {{labels: {{app: shop}}}}, spec: {{terminationGracePeriodSeconds: {grace_s}, containers: [{}, {}]}}}}}}}}
+           template: {{metadata: {{labels: {{app: shop}}}}, spec: {{containers: [{}, {}]}}}}}}}}
 ---\n{{apiVersion: v1, kind: Service, metadata: {{name: shop}}, spec: {{selector: {{app: shop}},
        ports: [{{name: http, port: 8081}}, {{name: grpc, port: 9002}}]}}}}\n",
         container("recommend", 8081),
@@ -50,7 +50,7 @@ fn shop(replicas: u32, grace_s: u32, drain: &str) -> String {
 #[test]
 fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
     let space = meshed("ending-restart");
-    space.apply(&[proto(), shop(5, 30, "30s"), generator("http"), generator("grpc")].concat());
+    space.apply(&[proto(), shop(5), generator("http"), generator("grpc")].concat());
     space.available("shop");
     space.kubectl(&["wait", "--for=condition=Ready", "pod/http", "pod/grpc", "--timeout=60s"]);
     let http =
@@ -86,16 +86,15 @@ fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
     }
 }
 
+/// A call to the shop's prices by grpcurl, which reads the messages to send.
+const QUOTE: &str = "grpcurl -plaintext -proto /proto/demo.proto -d @ shop:9002 conduit.demo.v1.Prices/Quote";
+
 /// A stream in both directions through which the client asks for a quote every 100 ms, so often; each line that it gets is a quote's.
 fn stream(space: &Space, quotes: &str) -> (Child, Receiver<Instant>) {
-    let mut child = begin(
-        space,
-        "client",
-        &format!(
-            "for i in $(seq {quotes}); do echo '{{\"id\": 1}}' || exit; sleep 0.1; done |
-               grpcurl -plaintext -proto /proto/demo.proto -d @ shop:9002 conduit.demo.v1.Prices/Quote"
-        ),
-    );
+    // Until the endpoint has reached the client's proxy.
+    wait::until(SOON, || space.exec("client", &["sh", "-c", &format!("{QUOTE} < /dev/null")]).is_ok());
+    let asks = format!("for i in $(seq {quotes}); do echo '{{\"id\": 1}}' || exit; sleep 0.1; done");
+    let mut child = begin(space, "client", &format!("({asks}) | {QUOTE}"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (heard, quotes) = mpsc::channel();
     // Ends with the stream.
@@ -109,30 +108,31 @@ fn stream(space: &Space, quotes: &str) -> (Child, Receiver<Instant>) {
 /// A long stream costs whoever deploys nothing: it goes on in a pod that is deleted until it ends, or until the pod's grace period does.
 #[test]
 fn a_grpc_stream_in_a_pod_that_is_deleted_goes_on_until_its_end_or_that_of_the_grace_period() {
-    const GRACE: Duration = Duration::from_secs(8);
+    // Less than the application would take by itself.
+    const GRACE: Duration = Duration::from_secs(4);
     let space = meshed("ending-stream");
-    space.apply(&[proto(), shop(1, 8, "600s"), generator("client")].concat());
+    space.apply(&[proto(), shop(1), generator("client")].concat());
     space.available("shop");
     space.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
-    let delete = || {
-        let pods = space.pods("shop");
-        space.kubectl(&["delete", "pod", &pods[0], "--wait=false"]);
+    let delete = |grace: &str| {
+        let pod = &space.pods("shop")[0];
+        space.kubectl(&["delete", "pod", pod, "--wait=false", &format!("--grace-period={grace}")]);
         Instant::now()
     };
-    let (short, quotes) = stream(&space, "40");
+    let (short, quotes) = stream(&space, "20");
     quotes.recv_timeout(SOON).unwrap();
-    delete();
+    delete("30");
     let ended = short.wait_with_output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(quotes.iter().count(), 39, "all quotes but the first, which came before");
+    assert_eq!(quotes.iter().count(), 19, "all quotes but the first, which came before");
 
     space.available("shop");
     let (endless, quotes) = stream(&space, "100000");
     quotes.recv_timeout(SOON).unwrap();
-    let deleted = delete();
+    let deleted = delete("4");
     let served = quotes.iter().last().unwrap().duration_since(deleted);
     assert!(served + Duration::from_secs(1) > GRACE, "it was cut off after {served:?}");
-    assert!(served < 2 * GRACE, "it went on for {served:?}");
+    assert!(served < 3 * GRACE, "it went on for {served:?}");
     let ended = endless.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!ended.status.success() && said.contains("Unavailable"), "the client is told: {said}");

@@ -35,7 +35,7 @@ mod wire {
 /// A gRPC trailer and an HTTP header: this failure is the application's own. Its value names the workload that failed.
 pub const OWN_FAILURE: &str = "demo-failure";
 
-/// How long a stopped role may finish what it has begun, where the command line does not say.
+/// How long a stopped role may finish what it has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One workload of the demo: its name, its port with what it speaks (the load generator has none), and whom it calls.
@@ -67,8 +67,6 @@ struct Settings {
     listen: Option<SocketAddr>,
     /// Requests per second of the load generator.
     rate: Option<u32>,
-    /// How long it may finish what it has begun after it is stopped.
-    drain: Option<Duration>,
 }
 
 impl Settings {
@@ -88,15 +86,11 @@ impl Settings {
                 "--rate" => {
                     settings.rate = Some(value.parse().context("--rate takes requests per second")?);
                 }
-                "--drain" => {
-                    let drain = conduit_logic::words::duration(value).map_err(anyhow::Error::msg);
-                    settings.drain = Some(drain.context("--drain takes a time, such as 30s")?);
-                }
                 "--peer" => {
                     let (name, addr) = value.split_once('=').context("--peer takes NAME=HOST:PORT")?;
                     settings.peers.insert(name.to_owned(), addr.to_owned());
                 }
-                _ => bail!("{flag} is not known; there are --drain, --listen, --peer and --rate"),
+                _ => bail!("{flag} is not known; there are --listen, --peer and --rate"),
             }
         }
         Ok(settings)
@@ -129,7 +123,7 @@ async fn serve(role: &Role, settings: Settings) -> anyhow::Result<()> {
     }
     terminated.await;
     tasks.stop();
-    tasks.wait(settings.drain.unwrap_or(DRAIN_TIMEOUT)).await;
+    tasks.wait(DRAIN_TIMEOUT).await;
     Ok(())
 }
 
