@@ -20,6 +20,13 @@ pub(crate) struct Edge {
     pub(crate) identity: Option<String>,
 }
 
+impl Edge {
+    /// Whether it may be the kubelet's probes, which come in the clear: a server that speaks first greets them.
+    pub(crate) fn may_be_probes(&self) -> bool {
+        self.protocol == "tcp" && self.identity.is_none()
+    }
+}
+
 /// The ways on which this pod's requests or bytes went out.
 pub(crate) fn outbound(space: &Space, pod: &str) -> BTreeSet<Edge> {
     edges(&samples(space, pod), "outbound")

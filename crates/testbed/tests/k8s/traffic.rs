@@ -54,12 +54,10 @@ fn the_demo_loses_no_request_and_each_of_its_ways_is_mutual_tls_between_the_two_
         });
         assert_eq!(mine, expected.collect(), "what {} calls", role.name);
 
-        // The kubelet's probes come in the clear, and a server that speaks first greets them.
-        let probe = |edge: &Edge| edge.protocol == "tcp" && edge.identity.is_none();
         let callers: BTreeSet<(String, Option<String>)> = pods
             .iter()
             .flat_map(|pod| inbound(&space, pod))
-            .filter(|edge| !probe(edge))
+            .filter(|edge| !edge.may_be_probes())
             .map(|edge| (edge.protocol, edge.identity))
             .collect();
         let calls = CALLS.iter().filter(|(.., callee)| *callee == role.name);
