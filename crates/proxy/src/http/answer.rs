@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::head::{BadHead, PROXY_ERROR};
 use crate::failure::Failure;
+use crate::telemetry::Reason;
+
+/// The header or trailer with a gRPC call's outcome.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The bytes of an HTTP/1.1 answer. `close` tells the client that the connection ends with it.
 #[must_use]
@@ -52,12 +56,24 @@ pub fn http2(respond: &mut SendResponse<Bytes>, failure: &Failure, grpc: bool) -
 
 fn grpc_headers(headers: &mut HeaderMap, failure: &Failure) {
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(failure.grpc_status()));
+    headers.insert(GRPC_STATUS, HeaderValue::from(failure.grpc_status()));
     let message: String =
         failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert("grpc-message", message);
     }
+}
+
+/// The trailers of a gRPC response that cannot be completed: to its client a lost connection is UNAVAILABLE, which it may try again,
+/// while a reset stream would be told as if somebody had cancelled the call.
+///
+/// Source: gRPC over HTTP2, "HTTP2 Transport Mapping", errors.
+#[must_use]
+pub fn grpc_lost() -> HeaderMap {
+    let message =
+        HeaderValue::from_static("the connection to the server was lost before the end of its response");
+    let status = HeaderValue::from(Failure::new(Reason::Reset, "").grpc_status());
+    HeaderMap::from_iter([(GRPC_STATUS, status), (HeaderName::from_static("grpc-message"), message)])
 }
 
 /// Whether the headers are those of a gRPC call.
@@ -69,5 +85,5 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// The gRPC status in headers (of a trailers-only response) or trailers.
 #[must_use]
 pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }

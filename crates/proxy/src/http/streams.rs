@@ -34,6 +34,11 @@ impl Broken {
         let (Self::From(error) | Self::To(error)) = self;
         error.reason().unwrap_or(Reason::CANCEL)
     }
+
+    /// Whether the sender's connection was lost, in contrast to a stream that the sender itself reset.
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::From(error) if !error.is_reset())
+    }
 }
 
 /// A request's body on its way, with what must be repeated if the first endpoint refuses it.
@@ -201,7 +206,7 @@ pub struct Passed {
 pub async fn pass(answer: Answer, body: &mut RequestBody, mut respond: SendResponse<Bytes>) -> Passed {
     let (response, sending) = answer;
     let (parts, mut from) = response.into_parts();
-    let early_status = answer::grpc_status(&parts.headers);
+    let (grpc, early_status) = (answer::is_grpc(&parts.headers), answer::grpc_status(&parts.headers));
     let end = from.is_end_stream();
     let mut received = 0;
     let result = match respond.send_response(Response::from_parts(parts, ()), end) {
@@ -209,8 +214,11 @@ pub async fn pass(answer: Answer, body: &mut RequestBody, mut respond: SendRespo
         Ok(_) if end => Ok(None),
         Ok(mut to) => {
             let result = both(sending, body, &mut from, &mut to, &mut received).await;
-            if let Err(broken) = &result {
-                to.send_reset(broken.reason());
+            match &result {
+                // Only the client could be missing, and then there is nobody to tell.
+                Err(broken) if grpc && broken.is_lost() => _ = to.send_trailers(answer::grpc_lost()),
+                Err(broken) => to.send_reset(broken.reason()),
+                Ok(_) => {}
             }
             result
         }
@@ -309,3 +317,7 @@ async fn write(chunk: &mut Bytes, to: &mut SendStream<Bytes>) -> Result<(), Brok
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

@@ -6,9 +6,13 @@
 
 mod support;
 mod mesh;
+mod edges;
 mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
 mod operator;
 mod check;
+mod traffic;
+mod workloads;
+mod ending;

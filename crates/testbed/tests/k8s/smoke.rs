@@ -1,10 +1,10 @@
 //! What the cluster itself must do before anything of Conduit's is tried on it.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use conduit_testbed::wait;
 
-use crate::support::{SOON, Space, cluster, demo};
+use crate::support::{Running, SOON, Space, cluster, demo};
 
 #[test]
 fn every_node_is_ready_and_dns_finds_the_api_server() {
@@ -113,14 +113,4 @@ fn rights_are_those_of_rbac_and_a_node_may_not_write_to_another() {
     };
     assert!(label("node1"));
     assert!(!label("node2"));
-}
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }

@@ -1,12 +1,12 @@
 //! The cluster that all tests share, a namespace for each of them, and the demo application as Deployments.
 
 use std::fmt::Write as _;
-use std::process::Output;
+use std::process::{Child, Output};
 use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use conduit_testbed::cluster::Cluster;
-use conduit_testbed::demo::app::ROLES;
+use conduit_testbed::demo::app::{ROLES, Role};
 use conduit_testbed::wait;
 
 /// Long enough for anything that is to come soon on a busy machine.
@@ -79,6 +79,20 @@ impl Space {
         self.cluster.kubectl_with_input(&arguments, manifests).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
+    /// The output of a command in a pod's application.
+    pub(crate) fn exec(&self, pod: &str, command: &[&str]) -> anyhow::Result<String> {
+        self.try_kubectl(&[&["exec", pod, "--"], command].concat())
+    }
+
+    /// The names of the pods with this label `app`, but for those that are ending.
+    pub(crate) fn pods(&self, app: &str) -> Vec<String> {
+        let list = self.kubectl(&["get", "pods", "-l", &format!("app={app}"), "-o", "json"]);
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let stays = |pod: &&serde_json::Value| pod["metadata"]["deletionTimestamp"].is_null();
+        let items = list["items"].as_array().into_iter().flatten().filter(stays);
+        items.filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect()
+    }
+
     /// Waits until a Deployment has all its pods available; what they are at if not.
     #[track_caller]
     pub(crate) fn available(&self, deployment: &str) {
@@ -116,11 +130,28 @@ impl Drop for Space {
     }
 }
 
-/// The demo application: a Deployment for each role, and a Service for each that listens.
+/// A process that ends with the test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// The image of the demo application.
+pub(crate) const DEMO_IMAGE: &str = concat!("localhost/conduit-demo:", env!("CARGO_PKG_VERSION"));
+
+/// The demo application: a Deployment for each role, with an account of its own, and a Service for each that listens.
 pub(crate) fn demo(replicas: u32) -> String {
-    let image = format!("localhost/conduit-demo:{}", env!("CARGO_PKG_VERSION"));
+    demo_of(replicas, &ROLES)
+}
+
+/// Some roles of the demo application.
+pub(crate) fn demo_of(replicas: u32, roles: &[Role]) -> String {
     let mut manifests = String::new();
-    for role in ROLES {
+    for role in roles {
         let name = role.name;
         let port =
             role.port.map(|(port, protocol)| (port, protocol, format!("{{name: {protocol}, port: {port}}}")));
@@ -133,10 +164,11 @@ pub(crate) fn demo(replicas: u32) -> String {
         };
         writeln!(
             manifests,
-            "---\n{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: {replicas},
+            "---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {name}}}}}
+---\n{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: {replicas},
               selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{
-                terminationGracePeriodSeconds: 5, containers: [{{name: app, image: '{image}', imagePullPolicy: Never,
-                  {ports}{probe}args: [{name}]}}]}}}}}}}}"
+                serviceAccountName: {name}, terminationGracePeriodSeconds: 5, containers: [{{name: app, image: '{DEMO_IMAGE}',
+                  imagePullPolicy: Never, {ports}{probe}args: [{name}]}}]}}}}}}}}"
         )
         .unwrap();
         if let Some((_, _, port)) = port {
