@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic at its own line")]
 
 mod support;
+mod mesh;
 mod smoke;
 mod faults;
 mod lifecycle;

@@ -1,0 +1,91 @@
+//! Conduit on the shared cluster: its control plane, installed once for all tests, which stays until the cluster goes, and pods that
+//! several tests have.
+
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use conduit_testbed::wait;
+use serde_json::Value;
+
+use crate::support::{SOON, Space, cluster};
+
+/// The `conduit` of the release build, whose images the cluster has.
+pub(crate) fn conduit(arguments: &[&str], input: &str) -> (String, String) {
+    let program = conduit_testbed::spec::executable("conduit");
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("`cargo build --release` has made conduit");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "conduit {arguments:?}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Installs the control plane, once, and waits until it is ready and the API server trusts its webhook.
+pub(crate) fn installed() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let manifests = conduit(&["install"], "").0;
+        cluster().apply(&manifests).unwrap();
+        let status = ["-n", "conduit", "rollout", "status", "deployment/conduit-controller", "--timeout=60s"];
+        if let Err(error) = cluster().kubectl(&status) {
+            let pods = cluster().kubectl(&["-n", "conduit", "describe", "pods"]).unwrap();
+            let logs = cluster().kubectl(&["-n", "conduit", "logs", "deployment/conduit-controller"]);
+            panic!("{error:#}\n{pods}\n{logs:?}");
+        }
+        wait::until(SOON, injects);
+    });
+}
+
+/// Whether the API server has the webhook asked, and gets an answer: tried with a pod that is not made.
+pub(crate) fn injects() -> bool {
+    let run = [
+        "run",
+        "trial",
+        "--image=none",
+        "--annotations=conduit.io/inject=enabled",
+        "--dry-run=server",
+        "-o",
+        "json",
+    ];
+    cluster().kubectl(&run).is_ok_and(|pod| pod.contains("conduit-proxy"))
+}
+
+/// A namespace whose pods get a proxy.
+pub(crate) fn meshed(name: &str) -> Space {
+    installed();
+    let space = Space::new(name);
+    cluster().kubectl(&["annotate", "namespace", name, "conduit.io/inject=enabled"]).unwrap();
+    space
+}
+
+/// A pod, as the API server has it.
+pub(crate) fn pod(space: &Space, name: &str) -> Value {
+    serde_json::from_str(&space.kubectl(&["get", "pod", name, "-o", "json"])).unwrap()
+}
+
+/// The names of the items of a list.
+pub(crate) fn names(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(|item| item["name"].as_str()).collect()
+}
+
+/// A pod that does nothing, with more of its spec and metadata.
+pub(crate) fn idle(name: &str, metadata: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}{metadata}}}, spec: {{terminationGracePeriodSeconds: 0{spec}, containers: [
+           {{name: app, image: 'localhost/tools:1', imagePullPolicy: Never, command: [sleep, '100000']}}]}}}}"
+    )
+}
+
+/// A web server behind a Service, with probes of each kind.
+pub(crate) const WEB: &str = "
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {selector: {matchLabels: {app: web}}, template: {
+  metadata: {labels: {app: web}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: app,
+    image: 'localhost/busybox:1', imagePullPolicy: Never,
+    command: [sh, -c, 'mkdir /tmp/w; echo hello > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w'],
+    startupProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, failureThreshold: 60},
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1},
+    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}}]}}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}}";
