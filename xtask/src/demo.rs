@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{self, Log};
 
-/// The binaries that make the mesh on one machine.
-const BINARIES: [&str; 3] = ["conduit", "conduit-proxy", "conduit-controller"];
+/// The binaries that are built for release.
+const BINARIES: [&str; 4] = ["conduit", "conduit-proxy", "conduit-controller", "conduit-cni"];
 
 /// The benchmark's package and binary. It is built apart, so that what it needs is not built into the proxy.
 const BENCH: &str = "conduit-bench";

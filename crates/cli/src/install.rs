@@ -8,10 +8,12 @@ use crate::args::Install;
 use crate::output::{self, Failure};
 
 /// The kinds that `kubectl apply --prune` may delete: those that some version of ours has had in the manifests.
-const PRUNED: [&str; 7] = [
+const PRUNED: [&str; 9] = [
     "core/v1/Service",
     "core/v1/ServiceAccount",
+    "core/v1/ResourceQuota",
     "apps/v1/Deployment",
+    "apps/v1/DaemonSet",
     "policy/v1/PodDisruptionBudget",
     "networking.k8s.io/v1/NetworkPolicy",
     "rbac.authorization.k8s.io/v1/Role",
@@ -68,6 +70,9 @@ fn manifests(args: &Install) -> Result<String, Failure> {
         trust_domain: or(&args.trust_domain, defaults.trust_domain),
         log_level: or(&args.log_level, defaults.log_level),
         sidecar: or(&args.sidecar, defaults.sidecar),
+        cni: args.cni,
+        cni_conf_dir: or(&args.cni_conf_dir, defaults.cni_conf_dir),
+        cni_bin_dir: or(&args.cni_bin_dir, defaults.cni_bin_dir),
         cluster_networks: or(&args.cluster_networks, defaults.cluster_networks),
     };
     render(&options).map_err(|wrong| {

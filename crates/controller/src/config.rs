@@ -128,6 +128,9 @@ pub struct InjectionArguments {
     /// How proxies run: native (Kubernetes 1.29 and later) or classic
     #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_SIDECAR", default_value = "native", value_parser = ["native", "classic"])]
     pub proxy_sidecar: String,
+    /// Who writes pods' redirect rules: an init container of each pod (init), or the CNI plugin on each node (cni)
+    #[arg(long, env = "CONDUIT_CONTROLLER_PROXY_REDIRECTION", default_value = "init", value_parser = ["init", "cni"])]
+    pub proxy_redirection: String,
     /// Where proxies find the controller: host:port
     #[arg(
         long,
@@ -152,7 +155,10 @@ impl InjectionArguments {
             trust_domain: trust_domain.to_owned(),
             trust_anchors: String::new(),
             cluster_networks: self.proxy_cluster_networks.clone(),
-            redirection: Redirection::Init,
+            redirection: match &*self.proxy_redirection {
+                "cni" => Redirection::Cni,
+                _ => Redirection::Init,
+            },
             settings,
         })
     }

@@ -1,5 +1,5 @@
-//! What is added to a pod: the proxy's container, the init step that writes the redirect rules, and the volume with token and
-//! trust anchors. Everything that the proxy must know is in `conduit-proxy run --help`; a test compares the two lists.
+//! What is added to a pod: the proxy's container, the init step that writes the redirect rules or waits for them, and the volume with
+//! token and trust anchors. Everything that the proxy must know is in `conduit-proxy run --help`; a test compares the two lists.
 
 use conduit_logic::ports;
 use serde_json::{Value, json};
@@ -15,14 +15,17 @@ const TOKEN_SECONDS: u32 = 3600;
 /// What is added.
 pub(crate) struct Added {
     pub(crate) proxy: Value,
-    pub(crate) init: Option<Value>,
+    pub(crate) init: Value,
     pub(crate) volume: Value,
 }
 
 /// Builds it for this pod.
 pub(crate) fn build(pod: &Value, settings: &Settings, mesh: &Mesh, problems: &mut Vec<Problem>) -> Added {
     warn_of_shared_user(pod, problems);
-    let init = matches!(mesh.redirection, Redirection::Init).then(|| init(settings));
+    let init = match mesh.redirection {
+        Redirection::Init => init(settings),
+        Redirection::Cni => validate(settings),
+    };
     Added { proxy: proxy(settings, mesh), init, volume: volume() }
 }
 
@@ -38,15 +41,7 @@ fn proxy(settings: &Settings, mesh: &Mesh) -> Value {
         "livenessProbe": probe("/live"),
         "readinessProbe": probe("/ready"),
         "resources": resources(settings),
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": true,
-            "runAsGroup": ports::PROXY_UID,
-            "runAsNonRoot": true,
-            "runAsUser": ports::PROXY_UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted(ports::PROXY_UID),
         "volumeMounts": [{"name": names::VOLUME, "mountPath": names::VOLUME_PATH, "readOnly": true}],
     });
     container["livenessProbe"]["periodSeconds"] = json!(10);
@@ -60,9 +55,24 @@ fn proxy(settings: &Settings, mesh: &Mesh) -> Value {
     container
 }
 
+/// What the pod security profile `restricted` asks for.
+fn restricted(user: u32) -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true,
+        "runAsGroup": user,
+        "runAsNonRoot": true,
+        "runAsUser": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+fn field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+}
+
 fn environment(settings: &Settings, mesh: &Mesh) -> Value {
-    let field =
-        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let value = |name: &str, value: &str| json!({"name": name, "value": value});
     let mut list = vec![
         field("CONDUIT_PROXY_POD_NAMESPACE", "metadata.namespace"),
@@ -81,16 +91,39 @@ fn environment(settings: &Settings, mesh: &Mesh) -> Value {
     Value::Array(list)
 }
 
-/// The init step. Its user is root, because a right that a container is given works for no other user; of root's rights it has one.
-fn init(settings: &Settings) -> Value {
-    let mut args = vec![json!("init"), json!("--proxy-uid"), json!(ports::PROXY_UID.to_string())];
+/// The settings of the redirect rules, in the words of the command line.
+pub(crate) fn redirection(settings: &Settings) -> Vec<&str> {
+    let mut words = Vec::new();
     for (flag, ranges) in
         [("--skip-inbound-ports", &settings.skip_inbound), ("--skip-outbound-ports", &settings.skip_outbound)]
     {
         if let Some(ranges) = ranges.as_deref().filter(|ranges| !ranges.is_empty()) {
-            args.extend([json!(flag), json!(ranges)]);
+            words.extend([flag, ranges]);
         }
     }
+    words
+}
+
+/// The step that waits until the rules are there that the CNI plugin writes. Its arguments are also for the agent on the node, which
+/// finds the waiting process and writes them where the plugin has not.
+fn validate(settings: &Settings) -> Value {
+    let args: Vec<&str> = std::iter::once("validate").chain(redirection(settings)).collect();
+    json!({
+        "name": names::VALIDATE_CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": args,
+        "env": [field("CONDUIT_PROXY_POD_IPS", "status.podIPs")],
+        "resources": resources(settings),
+        "securityContext": restricted(names::VALIDATE_UID),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    })
+}
+
+/// The init step. Its user is root, because a right that a container is given works for no other user; of root's rights it has one.
+fn init(settings: &Settings) -> Value {
+    let uid = ports::PROXY_UID.to_string();
+    let args: Vec<&str> = ["init", "--proxy-uid", &uid].into_iter().chain(redirection(settings)).collect();
     json!({
         "name": names::INIT_CONTAINER,
         "image": settings.image,

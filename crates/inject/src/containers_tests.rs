@@ -40,6 +40,28 @@ fn the_init_step_is_one_that_the_proxy_understands() {
 }
 
 #[test]
+fn the_step_that_waits_is_one_that_the_proxy_understands_and_keeps_the_restricted_profile() {
+    use clap::Parser;
+    let settings = Settings { skip_outbound: Some("1-79,3306".to_owned()), ..mesh().settings };
+    let mesh = Mesh { redirection: Redirection::Cni, ..mesh() };
+    let step = build(&json!({"spec": {}}), &settings, &mesh, &mut Vec::new()).init;
+    let args = step["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    // In the pod it comes from the environment.
+    let args = args.chain(["--pod-ips", "10.0.0.1"]);
+    let parsed =
+        conduit_proxy::config::Arguments::try_parse_from(std::iter::once("conduit-proxy").chain(args));
+    let conduit_proxy::config::Command::Validate(validate) = parsed.unwrap().command else {
+        panic!("not validate")
+    };
+    assert_eq!(validate.skip_outbound_ports, [1..=79, 3306..=3306]);
+    assert_eq!(step["env"][0]["name"], "CONDUIT_PROXY_POD_IPS");
+    let context = &step["securityContext"];
+    assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+    assert_eq!(context["runAsNonRoot"], true);
+    assert_ne!(context["runAsUser"], ports::PROXY_UID, "whose connections are not redirected");
+}
+
+#[test]
 fn the_proxy_keeps_the_restricted_profile_and_the_init_step_asks_for_one_right() {
     let mut problems = Vec::new();
     let added = build(&json!({"spec": {}}), &mesh().settings, &mesh(), &mut problems);
@@ -48,8 +70,7 @@ fn the_proxy_keeps_the_restricted_profile_and_the_init_step_asks_for_one_right()
     assert_eq!(context["runAsNonRoot"], true);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
-    let init = added.init.unwrap();
-    assert_eq!(init["securityContext"]["capabilities"], json!({"add": ["NET_ADMIN"], "drop": ["ALL"]}));
+    assert_eq!(added.init["securityContext"]["capabilities"], json!({"add": ["NET_ADMIN"], "drop": ["ALL"]}));
     assert_eq!(problems, []);
 }
 

@@ -118,9 +118,9 @@ fn is_pod(pod: &Value) -> bool {
 pub fn has_proxy(spec: &Value) -> bool {
     ["containers", "initContainers"].iter().any(|list| {
         let containers = spec[*list].as_array().into_iter().flatten();
-        containers
-            .filter_map(|container| container["name"].as_str())
-            .any(|name| name == names::PROXY_CONTAINER || name == names::INIT_CONTAINER)
+        containers.filter_map(|container| container["name"].as_str()).any(|name| {
+            [names::PROXY_CONTAINER, names::INIT_CONTAINER, names::VALIDATE_CONTAINER].contains(&name)
+        })
     })
 }
 

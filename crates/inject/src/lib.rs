@@ -45,7 +45,7 @@ pub struct Mesh {
 pub enum Redirection {
     /// An init container of the pod, with NET_ADMIN and nothing else.
     Init,
-    /// The CNI plugin on the node: the pod needs no right.
+    /// The CNI plugin on the node: the pod needs no right, and an init container waits until the rules are there.
     Cni,
 }
 
@@ -81,6 +81,12 @@ pub fn inject(pod: &Value, namespace: &str, namespace_annotations: &Annotations,
     let settings = settings::read(&annotations, namespace_annotations, &mesh.settings, &mut problems);
     let added = containers::build(pod, &settings, mesh, &mut problems);
     let mut editor = Editor::new(pod.clone());
+    // Of a classic sidecar the plugin must not know: the application's init containers, which run before the proxy, would be cut off.
+    // The agent on the node writes the rules when the last init container waits for them.
+    if mesh.redirection == Redirection::Cni && settings.sidecar == Sidecar::Native {
+        let words = containers::redirection(&settings).join(" ");
+        editor.set(&["metadata", "annotations", names::REDIRECTION], json!(words));
+    }
     add(&mut editor, added, settings.sidecar);
     editor.set(&["metadata", "labels", ports::LABEL_MESHED], json!("true"));
     editor.set(&["metadata", "annotations", names::TRUST_ANCHORS], json!(mesh.trust_anchors));
@@ -104,14 +110,10 @@ fn add(editor: &mut Editor, added: Added, sidecar: Sidecar) {
     match sidecar {
         Sidecar::Native => {
             editor.insert(&["spec", "initContainers"], 0, added.proxy);
-            if let Some(init) = added.init {
-                editor.insert(&["spec", "initContainers"], 0, init);
-            }
+            editor.insert(&["spec", "initContainers"], 0, added.init);
         }
         Sidecar::Classic => {
-            if let Some(init) = added.init {
-                editor.append(&["spec", "initContainers"], init);
-            }
+            editor.append(&["spec", "initContainers"], added.init);
             // Last: kubectl's commands mean the first container where none is named.
             editor.append(&["spec", "containers"], added.proxy);
         }

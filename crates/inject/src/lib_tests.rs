@@ -73,11 +73,24 @@ fn what_the_pod_had_is_there_as_it_was() {
 }
 
 #[test]
-fn where_the_cni_plugin_writes_the_rules_the_pod_needs_no_right() {
+fn where_the_cni_plugin_writes_the_rules_the_pod_needs_no_right_and_waits_for_them() {
     let mesh = Mesh { redirection: Redirection::Cni, ..mesh() };
-    let Outcome::Injected(injected) = inject(&web(), "shop", &enabled(), &mesh) else { panic!("skipped") };
-    assert_eq!(names_of(&injected.pod["spec"]["initContainers"]), ["conduit-proxy", "migrate"]);
-    assert!(!injected.pod.to_string().contains("NET_ADMIN"));
+    let mut annotations = enabled();
+    annotations.insert(names::SKIP_INBOUND.to_owned(), "22, 30-40".to_owned());
+    let Outcome::Injected(native) = inject(&web(), "shop", &annotations, &mesh) else { panic!("skipped") };
+    assert_eq!(
+        names_of(&native.pod["spec"]["initContainers"]),
+        ["conduit-validate", "conduit-proxy", "migrate"]
+    );
+    assert!(!native.pod.to_string().contains("NET_ADMIN"));
+    let told = &native.pod["metadata"]["annotations"][names::REDIRECTION];
+    assert_eq!(told, "--skip-inbound-ports 22,30-40");
+
+    annotations.insert(names::SIDECAR.to_owned(), "classic".to_owned());
+    let Outcome::Injected(classic) = inject(&web(), "shop", &annotations, &mesh) else { panic!("skipped") };
+    assert_eq!(names_of(&classic.pod["spec"]["initContainers"]), ["migrate", "conduit-validate"]);
+    let told = classic.pod["metadata"]["annotations"].get(names::REDIRECTION);
+    assert_eq!(told, None, "rules before the proxy would cut the init containers off");
 }
 
 #[test]

@@ -33,10 +33,18 @@ pub const PROBLEMS: &str = "conduit.io/invalid-settings";
 /// Written by us: finds the pods with [`PROBLEMS`].
 pub const LABEL_INVALID: &str = "conduit.io/invalid-settings";
 
+/// Written by us: that the CNI plugin is to write this pod's redirect rules, and with which settings, in the words of
+/// `conduit-proxy validate`.
+pub const REDIRECTION: &str = "conduit.io/redirection";
+
 /// The proxy's container.
 pub const PROXY_CONTAINER: &str = "conduit-proxy";
 /// The init container that writes the redirect rules.
 pub const INIT_CONTAINER: &str = "conduit-init";
+/// The init container that waits for the redirect rules, where the CNI plugin writes them.
+pub const VALIDATE_CONTAINER: &str = "conduit-validate";
+/// The user of [`VALIDATE_CONTAINER`]: any but root and the proxy's, whose connections are not redirected.
+pub const VALIDATE_UID: u32 = 2104;
 /// The volume of token and trust anchors.
 pub const VOLUME: &str = "conduit-identity";
 /// Where that volume is mounted.

@@ -39,6 +39,7 @@ fn defaults(values: &[Value]) -> String {
 fn schema() -> String {
     let text = |pattern: &str| format!("{{\"type\": \"string\", \"pattern\": \"{pattern}\"}}");
     let image = text("^[A-Za-z0-9][A-Za-z0-9._/:@-]*$");
+    let folder = text("^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?$");
     let one_of = |list: &str| format!("{{\"enum\": [{list}]}}");
     let properties = [
         ("ha", "{\"type\": \"boolean\"}".to_owned()),
@@ -49,6 +50,9 @@ fn schema() -> String {
         ("logLevel", text("^[A-Za-z0-9_:=,]*$")),
         ("sidecar", one_of("\"native\", \"classic\"")),
         ("clusterNetworks", text("^[A-Za-z0-9.:/,]*$")),
+        ("cni", "{\"type\": \"boolean\"}".to_owned()),
+        ("cniConfDir", folder.clone()),
+        ("cniBinDir", folder),
         ("global", "{\"type\": \"object\"}".to_owned()),
     ];
     let lines: Vec<String> =

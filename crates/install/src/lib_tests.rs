@@ -11,7 +11,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 fn ha() -> Options {
-    Options { ha: true, cluster_networks: "10.0.0.0/8".to_owned(), ..Options::default() }
+    Options { ha: true, cni: true, cluster_networks: "10.0.0.0/8".to_owned(), ..Options::default() }
 }
 
 #[test]
@@ -54,6 +54,29 @@ fn no_rule_has_a_wildcard_and_secrets_are_read_by_name_in_the_own_namespace_only
             }
         }
     }
+}
+
+#[test]
+fn without_the_plugin_nothing_of_it_is_there_and_the_namespace_takes_restricted_pods_alone() {
+    let (without, with) = (objects(&Options::default()), objects(&ha()));
+    assert!(!render(&Options::default()).unwrap().contains("cni"));
+    let enforced = |objects: &[Value]| {
+        of_kind(objects, "Namespace")[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].clone()
+    };
+    assert_eq!((enforced(&without), enforced(&with)), ("restricted".into(), "privileged".into()));
+}
+
+#[test]
+fn the_agent_runs_on_every_node_before_other_pods_with_three_rights_of_roots() {
+    let objects = objects(&ha());
+    let pod = &of_kind(&objects, "DaemonSet")[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["priorityClassName"], "system-node-critical");
+    assert_eq!(pod["tolerations"], serde_json::json!([{"operator": "Exists"}]));
+    assert_eq!(pod["hostNetwork"], true, "it must start where no other pod can");
+    let context = &pod["containers"][0]["securityContext"];
+    let rights = serde_json::json!({"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]});
+    assert_eq!(context["capabilities"], rights);
+    assert_eq!(context.get("privileged"), None);
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub struct Options {
     pub sidecar: String,
     /// The cluster's networks; empty: the proxies assume the private ranges.
     pub cluster_networks: String,
+    /// A CNI plugin writes the redirect rules.
+    pub cni: bool,
+    /// The nodes' folder of network configurations.
+    pub cni_conf_dir: String,
+    /// The nodes' folder of network plugins.
+    pub cni_bin_dir: String,
 }
 
 impl Default for Options {
@@ -51,6 +57,9 @@ impl Default for Options {
             log_level: "info".to_owned(),
             sidecar: "native".to_owned(),
             cluster_networks: String::new(),
+            cni: false,
+            cni_conf_dir: "/etc/cni/net.d".to_owned(),
+            cni_bin_dir: "/opt/cni/bin".to_owned(),
         }
     }
 }
@@ -98,6 +107,12 @@ impl Options {
         plain("trustDomain", &self.trust_domain, b"-.")?;
         plain("logLevel", &self.log_level, b"_:=,")?;
         plain("clusterNetworks", &self.cluster_networks, b".:/,")?;
+        for (option, folder) in [("cniConfDir", &self.cni_conf_dir), ("cniBinDir", &self.cni_bin_dir)] {
+            plain(option, folder, b"/._-")?;
+            if !folder.starts_with('/') || folder.split('/').any(|part| part == "..") {
+                return Err(Wrong { option, reason: format!("`{folder}` is not a folder's whole path") });
+            }
+        }
         if self.trust_domain.is_empty() {
             return Err(Wrong { option: "trustDomain", reason: "it is empty".to_owned() });
         }
@@ -132,6 +147,14 @@ impl Options {
                 &self.cluster_networks,
                 "The networks of pods and services, where they are not private ranges: 10.0.0.0/8,fd00::/8.",
             ),
+            Value {
+                name: "cni",
+                text: self.cni.to_string(),
+                switch: true,
+                meaning: "A CNI plugin on every node writes pods' redirect rules, so that no pod needs NET_ADMIN.",
+            },
+            text("cniConfDir", &self.cni_conf_dir, "With cni: the nodes' folder of network configurations."),
+            text("cniBinDir", &self.cni_bin_dir, "With cni: the nodes' folder of network plugins."),
         ]
     }
 }

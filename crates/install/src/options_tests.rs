@@ -14,6 +14,8 @@ fn what_would_change_the_templates_shape_is_refused() {
     assert_eq!(with(|options| options.trust_domain = String::new()), Err("trustDomain"));
     assert_eq!(with(|options| options.log_level = "info\"".to_owned()), Err("logLevel"));
     assert_eq!(with(|options| options.cluster_networks = "10.0.0.0/8 ".to_owned()), Err("clusterNetworks"));
+    assert_eq!(with(|options| options.cni_conf_dir = "etc/cni".to_owned()), Err("cniConfDir"));
+    assert_eq!(with(|options| options.cni_bin_dir = "/opt/../etc".to_owned()), Err("cniBinDir"));
 }
 
 #[test]

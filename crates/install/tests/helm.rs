@@ -59,6 +59,9 @@ fn the_chart_gives_the_same_objects_as_install_with_every_option() {
         log_level: "info,conduit_controller=debug".to_owned(),
         sidecar: "classic".to_owned(),
         cluster_networks: "10.0.0.0/8,fd00::/8".to_owned(),
+        cni: true,
+        cni_conf_dir: "/var/lib/cni/net.d".to_owned(),
+        cni_bin_dir: "/var/lib/cni/bin".to_owned(),
     };
     let settings = [
         "ha=true",
@@ -69,6 +72,9 @@ fn the_chart_gives_the_same_objects_as_install_with_every_option() {
         "logLevel=info\\,conduit_controller=debug",
         "sidecar=classic",
         "clusterNetworks=10.0.0.0/8\\,fd00::/8",
+        "cni=true",
+        "cniConfDir=/var/lib/cni/net.d",
+        "cniBinDir=/var/lib/cni/bin",
     ];
     check(&settings, &options);
 }
@@ -82,6 +88,9 @@ fn the_chart_refuses_what_install_refuses() {
         "trustDomain=",
         "unknown=1",
         "ha=maybe",
+        "cni=maybe",
+        "cniConfDir=etc/cni",
+        "cniBinDir=/opt/../etc",
     ] {
         assert!(helm(&[setting]).is_err(), "{setting}");
     }

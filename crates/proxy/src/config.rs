@@ -31,6 +31,8 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Write the redirect rules of this network namespace, or remove them
     Init(InitArguments),
+    /// Wait until this network namespace's redirect rules, which the CNI plugin writes, are in force
+    Validate(ValidateArguments),
 }
 
 /// The whole command line, for the generated documentation.
@@ -191,6 +193,26 @@ pub struct InitArguments {
     /// Remove the rules; it is no error when there are none
     #[arg(long)]
     pub remove: bool,
+}
+
+/// Arguments of `validate`. Who writes the rules for a pod that waits here reads them from this command line: see `conduit-cni`.
+#[derive(Debug, Clone, Args)]
+pub struct ValidateArguments {
+    /// Addresses of the pod: in each of their families connections must be redirected
+    #[arg(long, env = "CONDUIT_PROXY_POD_IPS", value_delimiter = ',', required = true)]
+    pub pod_ips: Vec<IpAddr>,
+    /// Ports of the application that are not redirected: 22,25-30
+    #[arg(long, value_delimiter = ',', value_parser = port_range)]
+    pub skip_inbound_ports: Vec<RangeInclusive<u16>>,
+    /// Ports of destinations that are not redirected
+    #[arg(long, value_delimiter = ',', value_parser = port_range)]
+    pub skip_outbound_ports: Vec<RangeInclusive<u16>>,
+    /// Port of redirected connections from the application, on which nobody may listen yet
+    #[arg(long, env = "CONDUIT_PROXY_OUTBOUND_PORT", default_value_t = ports::PROXY_OUTBOUND)]
+    pub outbound_port: u16,
+    /// How long the rules may take to come
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
 }
 
 /// `run`'s arguments after they were checked.

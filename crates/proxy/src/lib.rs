@@ -7,6 +7,7 @@ pub mod failure;
 pub mod record;
 pub mod start;
 pub mod redirection;
+pub mod validate;
 pub mod outbound;
 pub mod inbound;
 pub mod http;

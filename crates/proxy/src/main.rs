@@ -1,11 +1,11 @@
-//! The proxy's process: reads its arguments and runs one of two things, the proxy or the redirect rules of its pod.
+//! The proxy's process: reads its arguments and runs the proxy, or one of the steps before it: the redirect rules of its pod, or the check that they are there.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use conduit_process::{logs, memory};
 use conduit_proxy::config::{Arguments, Command};
-use conduit_proxy::{redirection, start};
+use conduit_proxy::{redirection, start, validate};
 
 fn main() -> ExitCode {
     memory::settle();
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             })
         }
         Command::Init(init) => redirection::run(&init),
+        Command::Validate(validate) => validate::run(&validate),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -73,3 +73,11 @@ pub fn install(rules: &Rules) -> Result<(), Error> {
 pub fn remove() -> Result<(), Error> {
     nftables::delete(rules::REDIRECTION)
 }
+
+/// Whether the rules of [`install`] are in the calling thread's network namespace.
+///
+/// # Errors
+/// As [`install`].
+pub fn is_installed() -> Result<bool, Error> {
+    nftables::is_there(rules::REDIRECTION)
+}

@@ -179,16 +179,36 @@ impl Batch {
     /// Commits the transaction.
     pub(crate) fn send(mut self) -> Result<(), Error> {
         self.finish();
-        let socket = open()?;
-        make_room(&socket, self.bytes.len());
-        write(&socket, &self.bytes)?;
-        // The kernel works a batch off before `send` returns, so every answer is already in the receive buffer.
-        let mut answers = Answers::default();
-        while let Some(datagram) = read(&socket)? {
-            answers.add(&datagram);
-        }
-        answers.verdict(&self.steps)
+        exchange(&self.bytes)?.verdict(&self.steps)
     }
+}
+
+/// Asks for one object of nf_tables; whether it is there. Nothing is changed.
+pub(crate) fn is_there(
+    what: impl FnOnce() -> String,
+    kind: u8,
+    attributes: impl FnOnce(&mut Attributes<'_>),
+) -> Result<bool, Error> {
+    let mut request = Batch { bytes: Vec::new(), steps: Vec::new(), last: 0 };
+    request.message(what, kind, libc::NLM_F_ACK, attributes);
+    let answers = exchange(&request.bytes)?;
+    match answers.failed {
+        Some((_, libc::ENOENT)) => Ok(false),
+        _ => answers.verdict(&request.steps).map(|()| true),
+    }
+}
+
+/// Sends messages and takes in what the kernel answers.
+fn exchange(bytes: &[u8]) -> Result<Answers, Error> {
+    let socket = open()?;
+    make_room(&socket, bytes.len());
+    write(&socket, bytes)?;
+    // The kernel works them off before `send` returns, so every answer is already in the receive buffer.
+    let mut answers = Answers::default();
+    while let Some(datagram) = read(&socket)? {
+        answers.add(&datagram);
+    }
+    Ok(answers)
 }
 
 /// Writes netlink attributes: length u16, type u16, value, padded to four bytes.

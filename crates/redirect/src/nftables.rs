@@ -2,7 +2,7 @@
 //! and nothing else. Depends on the data of `rules` and on the byte builder of `netlink`; decides nothing.
 
 use crate::Error;
-use crate::netlink::{Attributes, Batch};
+use crate::netlink::{self, Attributes, Batch};
 use crate::rules::{
     Base, Chain, Comparison, Expression, Family, Field, Hook, Kind, Register, Table, Verdict,
 };
@@ -17,6 +17,15 @@ pub(crate) fn delete(name: &'static str) -> Result<(), Error> {
     let mut batch = Batch::new();
     clear(&mut batch, name);
     batch.send()
+}
+
+/// Whether there is a table of that name.
+pub(crate) fn is_there(name: &'static str) -> Result<bool, Error> {
+    netlink::is_there(
+        || format!("table {name}"),
+        Message::GET_TABLE,
+        |attributes| attributes.string(TableAttribute::NAME, name),
+    )
 }
 
 fn replacement(table: &Table) -> Batch {
@@ -234,6 +243,7 @@ const LIST_ELEMENT: u16 = 1;
 struct Message;
 impl Message {
     const NEW_TABLE: u8 = 0;
+    const GET_TABLE: u8 = 1;
     const DELETE_TABLE: u8 = 2;
     const NEW_CHAIN: u8 = 3;
     const NEW_RULE: u8 = 6;

@@ -1,4 +1,4 @@
-//! Conduit's own images: one static program, its licences and its bill of materials, and nothing else; no shell, no package, no root. Depends on
+//! Conduit's own images: one static program or two, their licences and their bill of materials, and nothing else; no shell, no package, no root. Depends on
 //! binaries that were built before. Deliberately absent: a base image, for a static program needs none.
 
 use std::fs;
@@ -24,11 +24,19 @@ struct Recipe {
     name: &'static str,
     /// The package and the binary.
     binary: &'static str,
+    /// Another one, which is run by its path.
+    beside: Option<&'static str>,
     arguments: &'static [&'static str],
     /// The user and group; not root, and in the proxy's case the one that the redirect rules exempt.
     user: u32,
     bytes_max: u64,
     description: &'static str,
+}
+
+impl Recipe {
+    fn binaries(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.binary).chain(self.beside)
+    }
 }
 
 /// The user of programs that need no number of their own.
@@ -38,6 +46,8 @@ const RECIPES: [Recipe; 3] = [
     Recipe {
         name: "conduit-proxy",
         binary: "conduit-proxy",
+        // Every node has this image already: the network plugin and its agent need none of their own.
+        beside: Some("conduit-cni"),
         arguments: &[],
         user: PROXY_UID,
         bytes_max: PROXY_BYTES_MAX,
@@ -46,6 +56,7 @@ const RECIPES: [Recipe; 3] = [
     Recipe {
         name: "conduit-controller",
         binary: "conduit-controller",
+        beside: None,
         arguments: &[],
         user: NOBODY,
         bytes_max: CONTROLLER_BYTES_MAX,
@@ -54,6 +65,7 @@ const RECIPES: [Recipe; 3] = [
     Recipe {
         name: "conduit-demo",
         binary: "conduit",
+        beside: None,
         arguments: &["demo-app"],
         user: NOBODY,
         bytes_max: DEMO_BYTES_MAX,
@@ -114,28 +126,35 @@ struct Papers {
 
 impl Papers {
     fn of(recipe: &Recipe, options: &Options) -> Result<Self> {
-        let mut components = linked::components(&options.root, recipe.binary, &options.target)?;
+        let mut components = Vec::new();
+        let binaries: Vec<&str> = recipe.binaries().collect();
+        for binary in &binaries {
+            components.extend(linked::components(&options.root, binary, &options.target)?);
+        }
         components.extend(linked::of_the_toolchain(&options.root)?);
-        let document = sbom::document(recipe.binary, env!("CARGO_PKG_VERSION"), &components);
+        components.sort();
+        components.dedup();
+        let document = sbom::document(&binaries, env!("CARGO_PKG_VERSION"), &components);
         Ok(Self { materials: format!("{document:#}\n"), licences: licences::text(&components)? })
     }
 }
 
 fn image(recipe: &Recipe, options: &Options, papers: &Papers) -> Result<Image> {
-    let binary = options.bin.join(recipe.binary);
-    let bytes = fs::read(&binary).with_context(|| format!("{} is not built", binary.display()))?;
-    ensure!(
-        is_static(&bytes)?,
-        "{} needs a loader, and the image has none: build it with -C target-feature=+crt-static",
-        binary.display()
-    );
     let mut files = Files::default();
-    let program = format!("/{}", recipe.binary);
-    files.add_file(&program, &binary)?;
+    for name in recipe.binaries() {
+        let binary = options.bin.join(name);
+        let bytes = fs::read(&binary).with_context(|| format!("{} is not built", binary.display()))?;
+        ensure!(
+            is_static(&bytes)?,
+            "{} needs a loader, and the image has none: build it with -C target-feature=+crt-static",
+            binary.display()
+        );
+        files.add_file(&format!("/{name}"), &binary)?;
+    }
     files.add_file("/licenses/LICENSE", &options.root.join("LICENSE"))?;
     files.add_text("/licenses/THIRD-PARTY", papers.licences.as_str());
     files.add_text("/sbom.spdx.json", papers.materials.as_str());
-    let mut entrypoint = vec![program];
+    let mut entrypoint = vec![format!("/{}", recipe.binary)];
     entrypoint.extend(recipe.arguments.iter().map(|argument| (*argument).to_owned()));
     let labels = [
         ("title", recipe.name),

@@ -8,20 +8,24 @@ use sha2::{Digest, Sha256};
 
 use crate::linked::Component;
 
-/// The document for the binary `name`, whose components begin anywhere in the list.
-pub(crate) fn document(name: &str, version: &str, components: &[Component]) -> Value {
+/// The document for these binaries, whose components begin anywhere in the list; the first one names it.
+pub(crate) fn document(names: &[&str], version: &str, components: &[Component]) -> Value {
+    let name = names.first().copied().unwrap_or_default();
     let ids: BTreeMap<String, String> =
         components.iter().map(|component| (component.id(), element(component))).collect();
-    let own = format!("{name} {version}");
+    let own: Vec<String> = names.iter().map(|name| format!("{name} {version}")).collect();
     let packages: Vec<Value> = components.iter().map(package).collect();
-    let mut relationships = vec![json!({
-        "spdxElementId": "SPDXRef-DOCUMENT",
-        "relationshipType": "DESCRIBES",
-        "relatedSpdxElement": ids.get(&own),
-    })];
+    let describes = |own| {
+        json!({
+            "spdxElementId": "SPDXRef-DOCUMENT",
+            "relationshipType": "DESCRIBES",
+            "relatedSpdxElement": ids.get(own),
+        })
+    };
+    let mut relationships: Vec<Value> = own.iter().map(describes).collect();
     for component in components {
         let mut needed: Vec<&String> = component.needs.iter().filter_map(|id| ids.get(id)).collect();
-        if component.id() == own {
+        if own.contains(&component.id()) {
             // What no crate asks for is linked into the whole.
             needed.extend(
                 components

@@ -30,7 +30,7 @@ fn some() -> Vec<Component> {
 
 #[test]
 fn the_document_describes_the_binary_and_what_it_depends_on() {
-    let document = document("conduit-proxy", "0.1.0", &some());
+    let document = document(&["conduit-proxy"], "0.1.0", &some());
     let relationships: Vec<String> = document["relationships"]
         .as_array()
         .unwrap()
@@ -52,7 +52,7 @@ fn the_document_describes_the_binary_and_what_it_depends_on() {
 
 #[test]
 fn a_crate_of_the_registry_has_its_checksum_and_one_without_a_licence_says_nothing_of_it() {
-    let document = document("conduit-proxy", "0.1.0", &some());
+    let document = document(&["conduit-proxy"], "0.1.0", &some());
     let libc = &document["packages"][1];
     assert_eq!(libc["checksums"][0]["checksumValue"], "abc");
     assert_eq!(libc["licenseDeclared"], "NOASSERTION");
@@ -61,7 +61,7 @@ fn a_crate_of_the_registry_has_its_checksum_and_one_without_a_licence_says_nothi
 
 #[test]
 fn other_components_make_another_namespace_and_the_same_ones_the_same_document() {
-    let namespace = |components: &[Component]| document("p", "1", components)["documentNamespace"].clone();
-    assert_eq!(document("p", "1", &some()), document("p", "1", &some()));
+    let namespace = |components: &[Component]| document(&["p"], "1", components)["documentNamespace"].clone();
+    assert_eq!(document(&["p"], "1", &some()), document(&["p"], "1", &some()));
     assert_ne!(namespace(&some()), namespace(&some()[..2]));
 }

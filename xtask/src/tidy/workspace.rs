@@ -15,11 +15,12 @@ const NOT_IN_LOGIC: [&str; 12] = [
 ];
 
 /// What a crate must not reach: the proxy links no Kubernetes client, and the three binaries never stand on each other.
-const NEVER: [(&str, &[&str]); 5] = [
+const NEVER: [(&str, &[&str]); 6] = [
     ("conduit-logic", &NOT_IN_LOGIC),
     ("conduit-process", &["conduit-logic", "conduit-api", "conduit-tls", "conduit-redirect"]),
     ("conduit-redirect", &["conduit-logic", "conduit-api", "conduit-tls", "conduit-process", "tokio"]),
     ("conduit-proxy", &["conduit-controller", "conduit", "conduit-testbed", "kube", "openssl", "ring"]),
+    ("conduit-cni", &["conduit-controller", "conduit-proxy", "conduit", "tokio", "kube", "openssl", "ring"]),
     ("conduit-controller", &["conduit-proxy", "conduit", "conduit-testbed", "openssl", "ring"]),
 ];
 

@@ -13,6 +13,7 @@ use clap::Args;
 Examples:
   conduit install | kubectl apply -f -
   conduit install --ha --registry registry.example/conduit > conduit.yaml
+  conduit install --cni | kubectl apply -f -
   conduit upgrade --ha | kubectl apply -f -")]
 pub(crate) struct Install {
     /// Three replicas, spread over zones and nodes, with a disruption budget
@@ -42,6 +43,15 @@ pub(crate) struct Install {
     /// How proxies run: native, or classic before Kubernetes 1.29 [default: native]
     #[arg(long, value_name = "native|classic")]
     pub sidecar: Option<String>,
+    /// A CNI plugin on every node writes pods' redirect rules, so that no pod needs NET_ADMIN
+    #[arg(long)]
+    pub cni: bool,
+    /// With --cni: the nodes' folder of network configurations [default: /etc/cni/net.d]
+    #[arg(long, value_name = "FOLDER", requires = "cni")]
+    pub cni_conf_dir: Option<String>,
+    /// With --cni: the nodes' folder of network plugins [default: /opt/cni/bin]
+    #[arg(long, value_name = "FOLDER", requires = "cni")]
+    pub cni_bin_dir: Option<String>,
     /// The networks of pods and services, where they are not private ranges
     #[arg(long, value_name = "NETWORK,…")]
     pub cluster_networks: Option<String>,
@@ -85,6 +95,9 @@ pub(crate) struct Inject {
         default_value = "conduit-controller.conduit.svc:8086"
     )]
     pub controller_addr: String,
+    /// With --manual: the CNI plugin writes the redirect rules
+    #[arg(long, requires = "manual")]
+    pub cni: bool,
     /// With --manual: the trust domain
     #[arg(long, value_name = "DOMAIN", requires = "manual", default_value = conduit_logic::ports::TRUST_DOMAIN)]
     pub trust_domain: String,

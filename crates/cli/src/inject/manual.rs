@@ -75,7 +75,7 @@ fn mesh(args: &Inject) -> Result<Mesh, Failure> {
         trust_domain: args.trust_domain.clone(),
         trust_anchors: anchors,
         cluster_networks: None,
-        redirection: Redirection::Init,
+        redirection: if args.cni { Redirection::Cni } else { Redirection::Init },
         settings: Settings::of_image(&reference),
     })
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
-use conduit_redirect::{Error, Exempt, Rules, install, original_dst, remove};
+use conduit_redirect::{Error, Exempt, Rules, install, is_installed, original_dst, remove};
 
 use crate::world::{World, accept, connect, in_a_world, try_accept};
 
@@ -161,6 +161,19 @@ fn installing_again_replaces_the_rules() {
             accept(&new);
         }
         assert!(try_accept(&old).is_none());
+    });
+}
+
+#[test]
+fn whether_the_rules_are_there_is_known() {
+    in_a_world(|world| {
+        let there = || world.a.run(is_installed).expect("the kernel says");
+        assert!(!there());
+        install_in_a(&world, &rules());
+        assert!(there());
+        assert!(!world.b.run(is_installed).expect("the kernel says"), "of the other pod");
+        world.a.run(remove).expect("it is there");
+        assert!(!there());
     });
 }
 
