@@ -7,9 +7,10 @@
 /// otherwise raises it to the largest that was ever freed, and such blocks then stay in the heap.
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD_BYTES: libc::c_int = 128 * 1024;
-/// So many free bytes at the heap's end are given back at once.
+/// So many free bytes at the heap's end are given back at once; less waits for [`trim`]. Below the buffers of a busy connection, every
+/// one of them would be taken from the kernel and given back again.
 #[cfg(target_env = "gnu")]
-const TRIM_THRESHOLD_BYTES: libc::c_int = 128 * 1024;
+const TRIM_THRESHOLD_BYTES: libc::c_int = 1024 * 1024;
 
 /// Sets the allocator up for a small process with few threads; to be called first in `main`. With glibc's own choice every thread
 /// gets a heap of its own, and what one thread allocates and another frees stays resident in both.
