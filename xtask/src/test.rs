@@ -160,7 +160,7 @@ fn announce(stages: &[&Stage]) {
         println!(
             "about 25 minutes on 2 cores when nothing is built, about 8 when everything is; --fast is the quick part"
         );
-        if !cluster_parts::is_built() {
+        if stages.iter().any(|stage| stage.name == "k8s") && !cluster_parts::is_built() {
             println!(
                 "builds Kubernetes {} with Go, once: about six minutes on 2 cores, into {}",
                 cluster_parts::KUBERNETES,
