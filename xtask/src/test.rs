@@ -270,7 +270,8 @@ fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
         bail!("the images cannot be imported");
     }
     let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
-    tests.args(options.filter.as_deref()).arg("--test-threads=4").env("CONDUIT_CLUSTER", CLUSTER);
+    tests.args(options.filter.as_deref()).arg("--test-threads=4");
+    tests.env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
     log.run(&mut tests, is_test)
 }
 

@@ -6,7 +6,13 @@
 
 mod support;
 mod mesh;
+mod replicas;
+mod load;
 mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
+mod availability;
+mod rotation;
+mod upgrade;
+mod rights;
