@@ -34,8 +34,8 @@ fn no_request_fails_and_new_pods_start_whatever_dies_of_the_control_plane() {
 }
 
 fn three_replicas_are_spread_and_protected() {
+    wait::until(SOON, || replicas().len() == 3);
     let all = replicas();
-    assert_eq!(all.len(), 3);
     let nodes: BTreeSet<&str> = all.iter().map(|replica| &*replica.node).collect();
     assert_eq!(nodes.len(), cluster().nodes().len(), "{all:?}");
     let classes = ["-n", "conduit", "get", "pods", "-o", "jsonpath={.items[*].spec.priorityClassName}"];

@@ -66,13 +66,16 @@ fn older() -> String {
     "older".to_owned()
 }
 
-/// Every object of every kind in the cluster, but events and what is in the test's own namespace.
+/// Every object of every kind in the cluster, but events, what is in the test's own namespace, and the addresses of its services.
 fn everything(space: &Space) -> BTreeSet<String> {
     let kinds = cluster().kubectl(&["api-resources", "--verbs=list", "-o", "name"]).unwrap();
     let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
     let columns = "custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name";
     let list = ["get", &kinds.join(","), "-A", "--no-headers", "--ignore-not-found", "-o", columns];
     let lines = cluster().kubectl(&list).unwrap();
+    let own = space.kubectl(&["get", "services", "-o", "jsonpath={.items[*].spec.clusterIPs[*]}"]);
+    let is_own =
+        |words: &Vec<&str>| words[1] == space.name || own.split(' ').any(|address| address == words[2]);
     let words = lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    words.filter(|words| words.get(1) != Some(&&*space.name)).map(|words| words.join(" ")).collect()
+    words.filter(|words| !is_own(words)).map(|words| words.join(" ")).collect()
 }
