@@ -34,10 +34,10 @@ fn high_availability_has_three_replicas_a_budget_and_is_spread() {
     assert_eq!(of_kind(&one, "PodDisruptionBudget").len(), 0);
     let deployment = of_kind(&three, "Deployment")[0];
     assert_eq!(deployment["spec"]["replicas"], 3);
-    assert_eq!(
-        deployment["spec"]["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap().len(),
-        2
-    );
+    let apart = &deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"];
+    let terms = apart["preferredDuringSchedulingIgnoredDuringExecution"].as_array().unwrap();
+    let keys: Vec<_> = terms.iter().map(|term| &term["podAffinityTerm"]["topologyKey"]).collect();
+    assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
     assert_eq!(of_kind(&three, "PodDisruptionBudget").len(), 1);
 }
 

@@ -12,6 +12,15 @@ use super::pki::{API_PORT, Pki};
 const ETCD: &str = "http://127.0.0.1:2379";
 const ETCD_PEER: &str = "http://127.0.0.1:2380";
 
+/// What the API server writes down, and where, in the cluster's folder.
+pub(crate) const AUDIT_POLICY: &str = "audit.yaml";
+pub(crate) const AUDIT_LOG: &str = "audit.log";
+/// What Conduit's control plane did, and not what about: all that a test of its rights asks for.
+pub(crate) const AUDITED: &str = r#"{
+  "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+  "rules": [{"level": "Metadata", "users": ["system:serviceaccount:conduit:conduit-controller"]}, {"level": "None"}]
+}"#;
+
 /// Everything that the command lines are made of.
 pub(crate) struct Setting<'a> {
     pub(crate) parts: &'a Parts,
@@ -79,6 +88,10 @@ impl Setting<'_> {
             "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
             format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
             format!("--proxy-client-key-file={}", file("front-proxy.key")),
+        ]);
+        flags.extend([
+            format!("--audit-policy-file={}", self.dir.join(AUDIT_POLICY).display()),
+            format!("--audit-log-path={}", self.dir.join(AUDIT_LOG).display()),
         ]);
         // Enough for thousands of simulated pods.
         flags.extend(

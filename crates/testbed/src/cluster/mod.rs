@@ -199,6 +199,12 @@ impl Cluster {
         &self.dir
     }
 
+    /// What the API server has written down of the calls of Conduit's control plane, since the cluster began: one event of
+    /// audit.k8s.io/v1 on each line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join(control_plane::AUDIT_LOG)
+    }
+
     /// The operator's kubeconfig (the group `system:masters`). The address in it is reached from the nodes' networks only: see
     /// [`Node::network_command`].
     pub fn kubeconfig(&self) -> PathBuf {
@@ -242,6 +248,7 @@ impl Cluster {
             nodes: Vec::new(),
             complete: false,
         };
+        fs::write(dir.join(control_plane::AUDIT_POLICY), control_plane::AUDITED)?;
         let pki = Pki::create(&dir.join("pki"), options.families, options.nodes)?;
         let families = options.families;
         let mut cluster = Self { dir, state, families, parts, pki, nodes: Vec::new(), kept: false };

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use conduit_testbed::wait;
 
-use crate::mesh::{WEB, conduit, idle, injects, installed, meshed, names, pod};
+use crate::mesh::{WEB, conduit, idle, injects, installed, meshed, meshed_alone, names, pod};
 use crate::support::{SOON, Space, cluster};
 
 #[test]
@@ -89,8 +89,8 @@ fn a_wrong_setting_is_told_of_at_once_and_by_an_event_on_the_pod_that_runs_with_
 
 #[test]
 fn a_workload_is_injected_through_a_pipe_and_given_back_byte_for_byte() {
-    installed();
     let space = Space::new("inject-pipe");
+    installed();
     space.apply(WEB);
     let before = space.kubectl(&["get", "deploy", "web", "-o", "yaml"]);
     let (injected, said) = conduit(&["inject", "-"], &before);
@@ -114,9 +114,7 @@ fn a_classic_sidecar_runs_beside_the_application() {
 
 #[test]
 fn a_webhook_that_is_dead_stops_no_pod() {
-    installed();
-    let space = Space::alone("inject-dead");
-    cluster().kubectl(&["annotate", "namespace", "inject-dead", "conduit.io/inject=enabled"]).unwrap();
+    let space = meshed_alone("inject-dead");
     let scale = |replicas: &str| {
         cluster()
             .kubectl(&["-n", "conduit", "scale", "deploy/conduit-controller", "--replicas", replicas])

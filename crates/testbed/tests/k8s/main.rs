@@ -7,6 +7,8 @@
 mod support;
 mod mesh;
 mod edges;
+mod replicas;
+mod load;
 mod smoke;
 mod faults;
 mod lifecycle;
@@ -16,3 +18,7 @@ mod check;
 mod traffic;
 mod workloads;
 mod ending;
+mod availability;
+mod rotation;
+mod upgrade;
+mod rights;

@@ -28,12 +28,7 @@ pub(crate) fn installed() {
     INSTALLED.get_or_init(|| {
         let manifests = conduit(&["install"], "").0;
         cluster().apply(&manifests).unwrap();
-        let status = ["-n", "conduit", "rollout", "status", "deployment/conduit-controller", "--timeout=60s"];
-        if let Err(error) = cluster().kubectl(&status) {
-            let pods = cluster().kubectl(&["-n", "conduit", "describe", "pods"]).unwrap();
-            let logs = cluster().kubectl(&["-n", "conduit", "logs", "deployment/conduit-controller"]);
-            panic!("{error:#}\n{pods}\n{logs:?}");
-        }
+        rolled_out();
         wait::until(SOON, injects);
     });
 }
@@ -54,8 +49,9 @@ pub(crate) fn injects() -> bool {
 
 /// A namespace whose pods get a proxy.
 pub(crate) fn meshed(name: &str) -> Space {
-    installed();
+    // First the namespace: a test that kills components is not to meet an installation.
     let space = Space::new(name);
+    installed();
     cluster().kubectl(&["annotate", "namespace", name, "conduit.io/inject=enabled"]).unwrap();
     space
 }
@@ -149,5 +145,51 @@ impl User {
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         }
+/// A namespace whose pods get a proxy, while no other test uses the cluster.
+pub(crate) fn meshed_alone(name: &str) -> Space {
+    let space = Space::alone(name);
+    installed();
+    cluster().kubectl(&["annotate", "namespace", name, "conduit.io/inject=enabled"]).unwrap();
+    space
+}
+
+/// The control plane otherwise than the other tests have it; it is theirs again when this is dropped.
+pub(crate) struct Otherwise;
+
+impl Otherwise {
+    /// By `conduit upgrade` with these flags and the manifests changed so.
+    pub(crate) fn with(flags: &[&str], change: impl Fn(String) -> String) -> Self {
+        let otherwise = Self;
+        upgrade(flags, change);
+        otherwise
+    }
+}
+
+impl Drop for Otherwise {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        // A test that has failed already is to say why it did, and nothing else.
+        let back = std::panic::catch_unwind(|| upgrade(&[], |manifests| manifests));
+        assert!(failed || back.is_ok(), "the control plane is not as the other tests have it");
+    }
+}
+
+/// Upgrades, or installs, as `conduit upgrade` says itself that it is to be done, and waits until the new replicas serve.
+pub(crate) fn upgrade(flags: &[&str], change: impl Fn(String) -> String) {
+    let (manifests, said) = conduit(&[&["upgrade"], flags].concat(), "");
+    let (_, command) = said.split_once("kubectl ").expect("it says how to apply the manifests");
+    let words: Vec<&str> = command.lines().next().unwrap().split_whitespace().collect();
+    cluster().kubectl_with_input(&words, &change(manifests)).unwrap();
+    rolled_out();
+    wait::until(SOON, injects);
+}
+
+/// Waits until every replica is of the Deployment's latest template and ready.
+pub(crate) fn rolled_out() {
+    let status = ["-n", "conduit", "rollout", "status", "deployment/conduit-controller", "--timeout=120s"];
+    if let Err(error) = cluster().kubectl(&status) {
+        let pods = cluster().kubectl(&["-n", "conduit", "describe", "pods"]).unwrap_or_default();
+        let logs = cluster().kubectl(&["-n", "conduit", "logs", "deployment/conduit-controller"]);
+        panic!("{error:#}\n{pods}\n{logs:?}");
     }
 }
