@@ -108,3 +108,44 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
 }
+
+#[test]
+fn a_cluster_that_is_named_goes_before_the_local_world_and_one_that_is_only_configured_after_it() {
+    let controller = Controller::start(healthy());
+    let kubeconfig = controller.dir().join("kubeconfig");
+    let text = "{apiVersion: v1, kind: Config, current-context: away, contexts: [{name: away, context: {cluster: away, user: me}}],
+        clusters: [{name: away, cluster: {server: 'https://127.0.0.1:1'}}], users: [{name: me, user: {token: mine}}]}";
+    std::fs::write(&kubeconfig, text).unwrap();
+    let with = |words: &str| {
+        conduit(words)
+            .env("CONDUIT_LOCAL_DIR", controller.dir())
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(code(&with("stat")), 0, "{}", stderr(&with("stat")));
+    let output = with("stat --context away");
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: cannot list the controller's pods in cluster away: "),
+        "{}",
+        stderr(&output)
+    );
+    let output = with("stat --context nowhere");
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("hint: `kubectl config get-contexts`"), "{}", stderr(&output));
+    let output = with("check --pre");
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let output = with("check --pre --context away");
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("× the API server answers"), "{}", stdout(&output));
+    // Where no local world runs, the kubeconfig's current cluster is meant.
+    let empty = tempfile::TempDir::new().unwrap();
+    let mut elsewhere = conduit("stat");
+    elsewhere
+        .env("KUBECONFIG", &kubeconfig)
+        .env("XDG_RUNTIME_DIR", empty.path())
+        .env_remove("CONDUIT_LOCAL_DIR");
+    let output = elsewhere.output().unwrap();
+    assert!(stderr(&output).contains("in cluster away"), "{}", stderr(&output));
+}

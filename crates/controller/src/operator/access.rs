@@ -227,27 +227,19 @@ fn refusal(user: &User, deed: Deed, namespace: &str) -> Status {
         .collect();
     let binding = format!("{role}-{}", name.trim_matches('-'));
     let flag = user.flag();
-    let (place, can, grant) = if namespace.is_empty() {
-        let everywhere = match deed {
-            Deed::View | Deed::Tap => "-A",
-            Deed::ShowIdentity | Deed::Rotate => "",
-        };
-        (
-            if everywhere.is_empty() { String::new() } else { " in all namespaces".to_owned() },
-            everywhere.to_owned(),
-            format!("kubectl create clusterrolebinding {binding} --clusterrole={role} {flag}"),
-        )
+    let (place, list, grant) = if namespace.is_empty() {
+        let place = if matches!(deed, Deed::View | Deed::Tap) { " in all namespaces" } else { "" };
+        let grant = format!("kubectl create clusterrolebinding {binding} --clusterrole={role} {flag}");
+        (place.to_owned(), String::new(), grant)
     } else {
-        (
-            format!(" in namespace {namespace}"),
-            format!("-n {namespace}"),
-            format!("kubectl create rolebinding {binding} -n {namespace} --clusterrole={role} {flag}"),
-        )
+        let grant =
+            format!("kubectl create rolebinding {binding} -n {namespace} --clusterrole={role} {flag}");
+        (format!(" in namespace {namespace}"), format!(" -n {namespace}"), grant)
     };
-    let can = format!("kubectl auth can-i {verb} {resource}.{GROUP} {can}");
+    // `can-i VERB RESOURCE` says no to whatever it finds no resource for; the list has what exists in rules only.
     Status::permission_denied(format!(
-        "{user} has no right to {verb} {resource}.{GROUP}{place}\n`{}` asks for it, `{grant}` gives it",
-        can.trim_end()
+        "{user} has no right to {verb} {resource}.{GROUP}{place}\n\
+         `kubectl auth can-i --list{list}` shows what is allowed, `{grant}` allows it"
     ))
 }
 

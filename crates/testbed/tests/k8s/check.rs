@@ -27,6 +27,27 @@ fn kubectl(line: &str) {
     cluster().kubectl(&arguments).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
+/// Installs the control plane again when a test fails that took it away, for the tests after it.
+struct Again;
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            cluster().apply(&conduit(&["install"], "").0).ok();
+            cluster()
+                .kubectl(&[
+                    "-n",
+                    "conduit",
+                    "rollout",
+                    "status",
+                    "deployment/conduit-controller",
+                    "--timeout=60s",
+                ])
+                .ok();
+        }
+    }
+}
+
 const PRE: &str = "check --pre -o json";
 const CHECK: &str = "check -o json";
 
@@ -38,6 +59,7 @@ fn an_operator_looks_installs_and_looks_again_and_each_fault_on_the_way_is_named
     let admin = User::admin();
     let looked = admin.conduit(PRE);
     expect(&looked, "nothing-in-the-way", "warn", "Conduit is installed already");
+    let _again = Again;
     cluster()
         .kubectl_with_input(&["delete", "--ignore-not-found", "-f", "-"], &conduit(&["uninstall"], "").0)
         .unwrap();
@@ -63,7 +85,7 @@ fn an_operator_looks_installs_and_looks_again_and_each_fault_on_the_way_is_named
     let nobody = User::new(&space, "nobody");
     let looked = nobody.conduit(PRE);
     assert_eq!(looked.code, 1, "{looked:?}");
-    expect(&looked, "may-install", "fail", "mutatingwebhookconfigurations.admissionregistration.k8s.io");
+    expect(&looked, "may-install", "fail", "clusterroles.rbac.authorization.k8s.io");
     kubectl("create clusterrole conduit-view --verb=get --resource=pods");
     expect(&admin.conduit(PRE), "nothing-in-the-way", "fail", "ClusterRole conduit-view");
     kubectl("label clusterrole conduit-view app.kubernetes.io/part-of=conduit");
@@ -131,18 +153,14 @@ fn check_names_pods_without_a_proxy_wrong_settings_and_what_the_caller_may_not_s
 #[test]
 fn check_names_a_webhook_that_is_not_trusted_and_a_controller_that_is_away() {
     installed();
-    let _space = Space::alone("check-away");
+    let space = Space::alone("check-away");
     let admin = User::admin();
+    // Another CA than the mesh's, as it stands in a Secret: in base64.
+    let other = space.kubectl(&["get", "configmap", "kube-root-ca.crt", "-o", r"jsonpath={.data.ca\.crt}"]);
+    space.kubectl(&["create", "secret", "generic", "other", &format!("--from-literal=ca={other}")]);
+    let other = space.kubectl(&["get", "secret", "other", "-o", "jsonpath={.data.ca}"]);
     let spoil = || {
-        let encoded = [
-            "get",
-            "configmap",
-            "kube-root-ca.crt",
-            "-o",
-            r#"go-template={{index .data "ca.crt" | base64encode}}"#,
-        ];
-        let encoded = cluster().kubectl(&encoded).unwrap();
-        let patch = serde_json::json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": encoded.trim()}]);
+        let patch = serde_json::json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": other}]);
         kubectl(&format!("patch mutatingwebhookconfiguration conduit-injector --type=json -p {patch}"));
     };
     // The controller repairs it within seconds: it is spoiled until the check has seen it.
