@@ -310,14 +310,10 @@ fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
     }
     let tests = |arguments: &[String]| {
         let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
-        tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER);
+        tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
         tests
     };
     run_with_second_chance(options, 4, tests, log)
-    let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
-    tests.args(options.filter.as_deref()).arg("--test-threads=4");
-    tests.env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
-    log.run(&mut tests, is_test)
 }
 
 fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {

@@ -145,6 +145,9 @@ impl User {
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         }
+    }
+}
+
 /// A namespace whose pods get a proxy, while no other test uses the cluster.
 pub(crate) fn meshed_alone(name: &str) -> Space {
     let space = Space::alone(name);
