@@ -153,7 +153,7 @@ async fn attempts(
                     .send(&mut conn.client, &mut server.stream, outbound.config.header_bytes_max)
                     .await
                 {
-                    Ok(response) => match refused(&response, &server, outgoing) {
+                    Ok(response) => match refused(&response, &server, request, outgoing) {
                         None => {
                             picked.answered(sent_at.elapsed());
                             return Ok(Answered { picked, server, response });
@@ -183,12 +183,23 @@ async fn attempts(
     Err(Ended::Failed(attempts.given_up(&service)))
 }
 
-/// The endpoint's proxy says that the application did not get the request: another endpoint may.
-fn refused(response: &Response, server: &Http1, outgoing: &Outgoing) -> Option<Failure> {
-    let reason = response.proxy_error.as_deref().filter(|_| server.tls.is_some())?;
-    (reason == Reason::Connect.as_str() && outgoing.is_replayable()).then(|| {
-        Failure::unprocessed(Reason::Connect, "the endpoint's application cannot be reached by its proxy")
-    })
+/// The endpoint's proxy says that the application did not get the request, or was lost with it: another endpoint may have it.
+fn refused(response: &Response, server: &Http1, request: &Request, outgoing: &Outgoing) -> Option<Failure> {
+    let said =
+        response.proxy_error.as_deref().filter(|_| server.tls.is_some() && outgoing.is_replayable())?;
+    let reason = again(said, request.method.as_bytes())?;
+    Some(Failure::unprocessed(
+        reason,
+        "the endpoint's application cannot be reached by its proxy, or was lost",
+    ))
+}
+
+/// Which of the reasons that an endpoint's proxy may say lets this method be tried again elsewhere: an application that ends resets
+/// what it had not accepted yet, and no proxy can tell that from what it had begun.
+fn again(said: &str, method: &[u8]) -> Option<Reason> {
+    let harmless = classify::idempotent(method);
+    let reasons = [(Reason::Connect, true), (Reason::Reset, harmless)];
+    reasons.into_iter().find(|(reason, may)| *may && said == reason.as_str()).map(|(reason, _)| reason)
 }
 
 /// Classifies a connection that was lost before a response: may the request be sent again?
@@ -296,3 +307,7 @@ async fn respond(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

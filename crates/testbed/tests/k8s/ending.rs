@@ -54,6 +54,10 @@ fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
     space.apply(&[proto(), shop(5), generator("http"), generator("grpc")].concat());
     space.available("shop");
     space.kubectl(&["wait", "--for=condition=Ready", "pod/http", "pod/grpc", "--timeout=60s"]);
+    // Until the endpoints have reached the clients' proxies.
+    for (client, call) in [("http", "fortio curl -quiet http://shop:8081/"), ("grpc", &no_quote())] {
+        wait::until(SOON, || space.exec(client, &["sh", "-c", call]).is_ok());
+    }
     let http =
         begin(&space, "http", "fortio load -quiet -c 64 -qps 500 -t 0 -json - http://shop:8081/ 2>/dev/null");
     let grpc = begin(
@@ -87,10 +91,15 @@ fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
 const QUOTE: &str =
     "grpcurl -plaintext -import-path /proto -proto demo.proto -d @ shop:9002 conduit.demo.v1.Prices/Quote";
 
+/// The same without a message: it only shows that the server is reached.
+fn no_quote() -> String {
+    format!("{QUOTE} < /dev/null")
+}
+
 /// A stream in both directions through which the client asks for a quote every 100 ms, so often; each line that it gets is a quote's.
 fn stream(space: &Space, quotes: &str) -> (Child, Receiver<Instant>) {
     // Until the endpoint has reached the client's proxy.
-    wait::until(SOON, || space.exec("client", &["sh", "-c", &format!("{QUOTE} < /dev/null")]).is_ok());
+    wait::until(SOON, || space.exec("client", &["sh", "-c", &no_quote()]).is_ok());
     let asks = format!("for i in $(seq {quotes}); do echo '{{\"id\": 1}}' || exit; sleep 0.1; done");
     let mut child = begin(space, "client", &format!("({asks}) | {QUOTE}"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
