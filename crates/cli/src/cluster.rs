@@ -128,7 +128,7 @@ impl Cluster {
         let stream = self.forward(&client, &pod.metadata.name.unwrap_or_default(), tls).await?;
         // The URI is never resolved; HTTP/2 wants one for its `:authority`.
         let endpoint = Endpoint::from_static("http://operator").connect_timeout(CALL_TIMEOUT);
-        let channel = endpoint.connect_with_connector(Once(Some(TokioIo::new(stream)))).await;
+        let channel = Box::pin(endpoint.connect_with_connector(Once(Some(TokioIo::new(stream))))).await;
         let channel = channel.map_err(|error| {
             Failure::unreachable(
                 format!("the controller in {self} does not answer: {error}"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use conduit_api::operator::v1::Resource;
 use conduit_api::operator::v1::operator_client::OperatorClient;
+use conduit_testbed::spec::Dir;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -19,7 +20,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
-use crate::args::Scope;
+use crate::args::{Connection, Scope};
 use crate::cluster::Cluster;
 use crate::output::Failure;
 
@@ -99,6 +100,33 @@ impl Mesh {
             namespace.clone_into(&mut resource.namespace);
         }
         resource
+    }
+}
+
+impl Connection {
+    /// Where the mesh is: the cluster or controller that was named, else the local world where one runs, else the kubeconfig's
+    /// current cluster.
+    ///
+    /// # Errors
+    /// When a kubeconfig is meant and cannot be used.
+    pub(crate) async fn mesh(&self) -> Result<Mesh, Failure> {
+        let (kubeconfig, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
+        if kubeconfig.is_none() && context.is_none() {
+            if let Some(target) = &self.controller {
+                return Ok(Mesh::At(target.clone()));
+            }
+            let socket = self.world().operator_socket();
+            let runs = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+            if self.local_dir.is_some() || runs() || !Cluster::configured() {
+                return Ok(Mesh::At(Target::Unix(socket)));
+            }
+        }
+        Ok(Mesh::Cluster(Box::new(Box::pin(Cluster::find(kubeconfig, context)).await?)))
+    }
+
+    /// The local world.
+    pub(crate) fn world(&self) -> Dir {
+        Dir::or_default(self.local_dir.as_deref())
     }
 }
 

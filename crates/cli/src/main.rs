@@ -25,11 +25,8 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
-use conduit_testbed::spec::Dir;
 
-use args::{Conduit, Connection, Verb};
-use cluster::Cluster;
-use connect::{Mesh, Target};
+use args::{Conduit, Verb};
 use output::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -84,28 +81,4 @@ fn block_on(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         )
     })?;
     runtime.block_on(Box::pin(verb))
-}
-
-impl Connection {
-    /// Where the mesh is: the cluster or controller that was named, else the local world where one runs, else the kubeconfig's
-    /// current cluster.
-    async fn mesh(&self) -> Result<Mesh, Failure> {
-        let (kubeconfig, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
-        if kubeconfig.is_none() && context.is_none() {
-            if let Some(target) = &self.controller {
-                return Ok(Mesh::At(target.clone()));
-            }
-            let socket = self.world().operator_socket();
-            let runs = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
-            if self.local_dir.is_some() || runs() || !Cluster::configured() {
-                return Ok(Mesh::At(Target::Unix(socket)));
-            }
-        }
-        Ok(Mesh::Cluster(Box::new(Box::pin(Cluster::find(kubeconfig, context)).await?)))
-    }
-
-    /// The local world.
-    fn world(&self) -> Dir {
-        Dir::or_default(self.local_dir.as_deref())
-    }
 }

@@ -63,7 +63,7 @@ impl Facts {
             trial: Err(unasked()),
             namespaces: Err(unasked()),
         };
-        if let Err(failure) = facts.ask_all(cluster).await {
+        if let Err(failure) = Box::pin(facts.ask_all(cluster)).await {
             facts.server = Err(failure.what());
         }
         facts

@@ -44,7 +44,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Asks.
     pub(super) async fn gather(cluster: &Cluster) -> Self {
-        match Self::ask_all(cluster).await {
+        match Box::pin(Self::ask_all(cluster)).await {
             Ok(facts) => facts,
             Err(failure) => {
                 let unseen = || Unseen { why: "not asked".to_owned(), forbidden: true };
