@@ -10,3 +10,4 @@ mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
+mod cni;
