@@ -1,5 +1,6 @@
 //! What the program is told: arguments of the agent, and the environment of a call of the container runtime. The only reader of both.
 
+use std::cell::Cell;
 use std::env;
 use std::path::PathBuf;
 
@@ -45,7 +46,7 @@ impl Folders {
     /// The node.
     pub(crate) fn node(self) -> Result<Node> {
         let program = env::current_exe().context("finding our own program")?;
-        Ok(Node { conf_dir: self.conf_dir, bin_dir: self.bin_dir, program })
+        Ok(Node { conf_dir: self.conf_dir, bin_dir: self.bin_dir, program, compared: Cell::default() })
     }
 }
 

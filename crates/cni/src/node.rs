@@ -1,11 +1,12 @@
 //! The plugin's place on a node: its program among the network plugins, and its entry in the network configuration that the container
 //! runtime uses, which is the first by name. Each file is replaced as a whole, by a rename. Deliberately absent: any other file on the
-//! node, and any memory of what was done; each look begins anew, since others write to these folders too.
+//! node, and any memory of what was done (but which plugin was compared): each look begins anew, since others write to these folders too.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -25,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) bin_dir: PathBuf,
     /// The program that is to be the plugin: this one.
     pub(crate) program: PathBuf,
+    /// Number, size and time of the plugin that was compared with it and was the same.
+    pub(crate) compared: Cell<Option<(u64, u64, i64, i64)>>,
 }
 
 /// A change that is due.
@@ -96,11 +99,15 @@ impl Node {
     }
 
     fn has_program(&self) -> Result<bool> {
-        // Whole programs are compared only where the sizes agree, and then they nearly always do.
-        let size = |path: &Path| fs::metadata(path).map(|file| file.len());
-        let own = size(&self.program).context("looking at our own program")?;
-        Ok(size(&self.plugin()).is_ok_and(|there| there == own)
-            && fs::read(self.plugin()).ok() == fs::read(&self.program).ok())
+        let Ok(there) = fs::metadata(self.plugin()) else { return Ok(false) };
+        let there = Some((there.ino(), there.size(), there.mtime(), there.mtime_nsec()));
+        if self.compared.get() == there {
+            return Ok(true);
+        }
+        let same = fs::read(&self.program).context("reading our own program")?
+            == fs::read(self.plugin()).context("reading the plugin")?;
+        self.compared.set(there.filter(|_| same));
+        Ok(same)
     }
 
     /// What is to be changed so that the configuration that the runtime uses has our entry.

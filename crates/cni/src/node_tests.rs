@@ -11,6 +11,7 @@ fn node() -> (TempDir, Node) {
         conf_dir: dir.path().join("net.d"),
         bin_dir: dir.path().join("bin"),
         program: dir.path().join("program"),
+        compared: Cell::default(),
     };
     fs::create_dir(&node.conf_dir).unwrap();
     fs::create_dir(&node.bin_dir).unwrap();

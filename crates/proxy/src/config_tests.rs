@@ -14,7 +14,7 @@ fn parse(extra: &[&str]) -> RunArguments {
     ];
     match Arguments::try_parse_from(base.iter().chain(extra)).unwrap().command {
         Command::Run(run) => *run,
-        Command::Init(_) => panic!("not run"),
+        Command::Init(_) | Command::Validate(_) => panic!("not run"),
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn config(controller: SocketAddr, token: &Path, more: &[&str]) -> Arc
     ];
     match Arguments::try_parse_from(base.iter().chain(more)).unwrap().command {
         Command::Run(run) => Arc::new(run.into_config().unwrap()),
-        Command::Init(_) => panic!("not run"),
+        Command::Init(_) | Command::Validate(_) => panic!("not run"),
     }
 }
 

@@ -22,3 +22,4 @@ mod availability;
 mod rotation;
 mod upgrade;
 mod rights;
+mod cni;
