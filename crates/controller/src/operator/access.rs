@@ -197,8 +197,8 @@ impl Access {
     /// UNAUTHENTICATED, PERMISSION_DENIED with the rule that is missing, or UNAVAILABLE when the API server does not answer.
     pub async fn check<T>(&self, request: &Request<T>, deed: Deed, namespace: &str) -> Result<(), Status> {
         let Self::Cluster(reviews) = self else { return Ok(()) };
-        let user = reviews.who(request).await?;
-        let allowed = reviews.allows(&user, deed, namespace).await?;
+        let user = Box::pin(reviews.who(request)).await?;
+        let allowed = Box::pin(reviews.allows(&user, deed, namespace)).await?;
         if deed != Deed::View || !allowed {
             // Who looked at requests, or changed something, can be found in the log.
             tracing::info!(%user, ?deed, namespace, allowed, "asked by an operator");
@@ -212,8 +212,8 @@ impl Access {
     /// As [`Access::check`].
     pub async fn check_known<T>(&self, request: &Request<T>, deed: Deed) -> Result<bool, Status> {
         let Self::Cluster(reviews) = self else { return Ok(true) };
-        let user = reviews.who(request).await?;
-        reviews.allows(&user, deed, "").await
+        let user = Box::pin(reviews.who(request)).await?;
+        Box::pin(reviews.allows(&user, deed, "")).await
     }
 }
 
