@@ -85,7 +85,7 @@ fn check_exits_with_one_when_a_check_fails() {
     let controller = Controller::start(broken);
     let output = run(controller.dir(), "check");
     assert_eq!(code(&output), 1);
-    assert!(stdout(&output).contains("        web.yaml:3: no kind\n"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("    web.yaml:3: no kind\n"), "{}", stdout(&output));
     let older = Controller::start(Answers { version: "0.0.1".into(), ..healthy() });
     let output = run(older.dir(), "check -o json");
     assert_eq!(code(&output), 0, "a warning is no failure");
