@@ -187,7 +187,7 @@ pub(crate) fn upgrade(flags: &[&str], change: impl Fn(String) -> String) {
     wait::until(SOON, injects);
 }
 
-/// Waits until every replica is of the Deployment's latest template and ready.
+/// Waits until every replica is of the Deployment's latest template and ready, and those before have ended: until then they answer too.
 pub(crate) fn rolled_out() {
     let status = ["-n", "conduit", "rollout", "status", "deployment/conduit-controller", "--timeout=120s"];
     if let Err(error) = cluster().kubectl(&status) {
@@ -195,4 +195,6 @@ pub(crate) fn rolled_out() {
         let logs = cluster().kubectl(&["-n", "conduit", "logs", "deployment/conduit-controller"]);
         panic!("{error:#}\n{pods}\n{logs:?}");
     }
+    let ending = ["-n", "conduit", "get", "pods", "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"];
+    wait::until(SOON, || cluster().kubectl(&ending).is_ok_and(|ending| ending.is_empty()));
 }
