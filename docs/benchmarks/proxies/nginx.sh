@@ -34,7 +34,7 @@ for service in $PORTS; do
     *)
         tls=""
         if [ "$ROLE" = client ]; then tls="proxy_ssl on; $(tls_client proxy)"; fi
-        streams="$streams server { listen $listen; $own proxy_pass $to; $tls }"
+        streams="$streams server { listen $listen; $own proxy_pass $to; proxy_half_close on; $tls }"
         ;;
     esac
 done
