@@ -203,5 +203,10 @@ fn a_new_pod_waits_while_no_replica_is_there_and_starts_with_the_first(space: &S
     assert_eq!(names(&waiting["spec"]["initContainers"]), ["conduit-init", "conduit-proxy"]);
     assert_eq!(waiting["status"]["initContainerStatuses"][1]["started"], false, "{}", waiting["status"]);
     scale("1");
-    space.kubectl(&["wait", "--for=condition=Ready", "pod/newcomer", "--timeout=60s"]);
+    if let Err(error) = space.try_kubectl(&["wait", "--for=condition=Ready", "pod/newcomer", "--timeout=60s"])
+    {
+        let log = space.kubectl(&["logs", "newcomer", "-c", "conduit-proxy"]);
+        let controller = cluster().kubectl(&["-n", "conduit", "get", "pods", "-o", "wide"]);
+        panic!("{error:#}\n{log}\n{controller:?}");
+    }
 }
