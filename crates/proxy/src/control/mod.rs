@@ -30,7 +30,12 @@ impl Backoff {
 
     /// Waits.
     pub async fn wait(&mut self) {
-        let longest = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
+        self.wait_at_most(BACKOFF_MAX).await;
+    }
+
+    /// Waits, no longer than this.
+    pub async fn wait_at_most(&mut self, most: Duration) {
+        let longest = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(most);
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
     }

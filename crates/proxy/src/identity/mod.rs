@@ -19,9 +19,12 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::Config;
-use crate::control::{Backoff, channel};
+use crate::control::{BACKOFF_MAX, Backoff, channel};
 use crate::telemetry::Telemetry;
 
+/// The longest wait without a certificate: the pod does not start, or serves nobody, until there is one, so that a controller that
+/// came back must be found soon. A thousand such proxies, a whole cluster that starts anew, make some 700 attempts a second.
+const WITHOUT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A token is a few kilobytes; what is larger is not one.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// The identity service answers from memory; a call that takes longer is given up and tried again.
@@ -74,7 +77,8 @@ impl Keeper {
                     if !self.credentials.has_certificate() {
                         self.gate.close();
                     }
-                    backoff.wait().await;
+                    let without = !self.credentials.has_certificate();
+                    backoff.wait_at_most(if without { WITHOUT_WAIT_MAX } else { BACKOFF_MAX }).await;
                 }
             }
         }
