@@ -53,9 +53,9 @@ const CHECK: &str = "check -o json";
 
 #[test]
 fn an_operator_looks_installs_and_looks_again_and_each_fault_on_the_way_is_named() {
-    installed();
     // Alone: nothing else may have pods with proxies while there is no control plane.
     let space = Space::alone("check-install");
+    installed();
     let admin = User::admin();
     let looked = admin.conduit(PRE);
     expect(&looked, "nothing-in-the-way", "warn", "Conduit is installed already");
@@ -152,8 +152,8 @@ fn check_names_pods_without_a_proxy_wrong_settings_and_what_the_caller_may_not_s
 
 #[test]
 fn check_names_a_webhook_that_is_not_trusted_and_a_controller_that_is_away() {
-    installed();
     let space = Space::alone("check-away");
+    installed();
     let admin = User::admin();
     // Another CA than the mesh's, as it stands in a Secret: in base64.
     let other = space.kubectl(&["get", "configmap", "kube-root-ca.crt", "-o", r"jsonpath={.data.ca\.crt}"]);

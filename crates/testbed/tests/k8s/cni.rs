@@ -134,8 +134,8 @@ fn speaks_in_mutual_tls(space: &Space, name: &str) {
 #[test]
 fn restricted_pods_are_meshed_whatever_happens_to_agents_configurations_and_nodes_and_nothing_is_left_on_a_node()
  {
-    installed();
     let space = Space::alone("cni");
+    installed();
     let plugin = WithPlugin::install();
     cluster()
         .kubectl(&["label", "namespace", "cni", "pod-security.kubernetes.io/enforce=restricted"])
