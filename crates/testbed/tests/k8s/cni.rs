@@ -9,7 +9,7 @@ use conduit_testbed::cluster::Component;
 use conduit_testbed::wait;
 use serde_json::Value;
 
-use crate::mesh::{conduit, injects, installed, names, pod};
+use crate::mesh::{self, conduit, injects, installed, names, pod};
 use crate::support::{SOON, Space, cluster};
 
 /// What the pod security profile `restricted` asks for, of the application too.
@@ -25,7 +25,8 @@ impl WithPlugin {
         let guard = Self;
         cluster().apply(&conduit(&["install", "--cni"], "").0).unwrap();
         rolled_out("daemonset/conduit-cni");
-        rolled_out("deployment/conduit-controller");
+        // Also until the replica before has ended: it injects as it was told.
+        mesh::rolled_out();
         wait::until(SOON, injects);
         guard
     }
