@@ -23,6 +23,9 @@ fn every_right_of_the_controller_is_used_none_was_missing_and_no_foreign_secret_
     let replica = replicas().remove(0);
     replica.review("not-there");
     replica.conduit(&["identity", "rotate", "issuer"]);
+    // An operator asks, so that the API server is asked about him.
+    let looked = User::admin().conduit("stat deploy -A");
+    assert_eq!(looked.code, 0, "{looked:?}");
     let stale = [
         "-n",
         "conduit",
@@ -33,10 +36,6 @@ fn every_right_of_the_controller_is_used_none_was_missing_and_no_foreign_secret_
         r#"{"data": {"ca.crt": "stale"}}"#,
     ];
     cluster().kubectl(&stale).unwrap();
-
-    // An operator asks, so that the API server is asked about him.
-    let looked = User::admin().conduit("stat deploy -A");
-    assert_eq!(looked.code, 0, "{looked:?}");
 
     let granted = granted();
     assert!(granted.iter().all(|right| !right.contains('*')), "{granted:#?}");
