@@ -47,7 +47,7 @@ enum Habit {
     },
     /// Count the instructions of each step of a request by callgrind, and hold them against those on record
     Instructions(instructions::Options),
-    /// Build the release binaries and run `conduit demo` (about 4 minutes when nothing is built)
+    /// Build the release binaries and run `conduit demo` (about 10 minutes when nothing is built)
     Demo {
         /// Arguments of `conduit demo`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

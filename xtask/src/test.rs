@@ -158,7 +158,7 @@ fn announce(stages: &[&Stage]) {
     );
     if stages.iter().any(|stage| !stage.quick) {
         println!(
-            "about 25 minutes on 2 cores when nothing is built, about 8 when everything is; --fast is the quick part"
+            "about 35 minutes on 2 cores when nothing is built, about 10 when everything is; --fast is the quick part"
         );
         if stages.iter().any(|stage| stage.name == "k8s") && !cluster_parts::is_built() {
             println!(

@@ -74,10 +74,10 @@ impl Keeper {
                         not_after,
                         "no new certificate yet; trying again"
                     );
-                    if !self.credentials.has_certificate() {
+                    let without = !self.credentials.has_certificate();
+                    if without {
                         self.gate.close();
                     }
-                    let without = !self.credentials.has_certificate();
                     backoff.wait_at_most(if without { WITHOUT_WAIT_MAX } else { BACKOFF_MAX }).await;
                 }
             }
