@@ -2,13 +2,16 @@
 //! pods with and without a proxy. It measures from outside: from the client's clock and from `/proc`, never from what a proxy
 //! says of itself, so that another proxy can be put in the same place.
 
+mod floor;
 mod load;
+mod markdown;
+mod plot;
 mod processes;
 mod report;
+mod run;
 mod samples;
 mod serve;
 mod subject;
-mod run;
 
 use std::time::Duration;
 
@@ -49,13 +52,22 @@ enum Command {
         /// How long to send, in seconds.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
-        /// Connections (HTTP, TCP); for gRPC calls under way at once when the rate is 0.
+        /// Connections.
         #[arg(long, default_value_t = 16)]
         connections: usize,
+        /// gRPC calls under way at once on each connection, at most.
+        #[arg(long, default_value_t = 16)]
+        calls: usize,
+        /// Make a new connection for each request (http, echo).
+        #[arg(long)]
+        fresh: bool,
         /// Bytes of each TCP message or gRPC request.
         #[arg(long, default_value_t = 128)]
         bytes: usize,
     },
+    /// Is the least that a pair of proxies can be: TLS from rustls, and bytes copied. Set up by its environment, as
+    /// docs/benchmarks/proxies/README.md says.
+    Floor,
     /// Opens HTTP/1.1 connections, uses each once, says so on stdout and holds them until it is killed.
     Hold {
         /// Host and port of the server.
@@ -71,11 +83,16 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(plan) => run::run(&plan),
         Command::Serve { services, bytes } => serve::run(&services, bytes),
-        Command::Load { kind, to, rate, seconds, connections, bytes } => {
-            let plan = Plan { kind, to, rate, duration: Duration::from_secs(seconds), connections, bytes };
+        Command::Load { kind, to, rate, seconds, connections, calls, fresh, bytes } => {
+            if fresh {
+                load::reuse_ports();
+            }
+            let duration = Duration::from_secs(seconds);
+            let plan = Plan { kind, to, rate, duration, connections, calls, fresh, bytes };
             println!("{}", serde_json::to_string_pretty(&load::run(&plan)?)?);
             Ok(())
         }
+        Command::Floor => floor::run(),
         Command::Hold { to, connections } => load::hold(&to, connections),
     }
 }

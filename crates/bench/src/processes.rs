@@ -21,6 +21,10 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Resident memory.
     pub(crate) rss_bytes: u64,
+    /// Resident memory, each page divided by the number of processes that share it.
+    pub(crate) pss_bytes: u64,
+    /// The most that was ever resident.
+    pub(crate) peak_bytes: u64,
 }
 
 impl Usage {
@@ -28,6 +32,8 @@ impl Usage {
         self.processes += other.processes;
         self.cpu_seconds += other.cpu_seconds;
         self.rss_bytes += other.rss_bytes;
+        self.pss_bytes += other.pss_bytes;
+        self.peak_bytes += other.peak_bytes;
     }
 }
 
@@ -36,8 +42,23 @@ impl Usage {
 /// # Errors
 /// When the pod has no process of the benchmark, so that its network namespace is not known.
 pub(crate) fn proxies_of(pod: &str) -> anyhow::Result<Usage> {
+    let mut sum = Usage::default();
+    for path in pod_processes(pod)? {
+        if !has_mark(&path, |value| value.starts_with(POD_ENV)) {
+            // A process that ended meanwhile costs nothing more.
+            sum.add(usage(&path).unwrap_or_default());
+        }
+    }
+    Ok(sum)
+}
+
+/// The directories in `/proc` of all processes in a pod's network namespace.
+///
+/// # Errors
+/// As `proxies_of`.
+pub(crate) fn pod_processes(pod: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mark = format!("{POD_ENV}={pod}");
-    let all: Vec<PathBuf> = fs::read_dir("/proc")?
+    let mut all: Vec<PathBuf> = fs::read_dir("/proc")?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
             path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
@@ -49,15 +70,8 @@ pub(crate) fn proxies_of(pod: &str) -> anyhow::Result<Usage> {
             "no process of the benchmark is seen in pod {pod}; is this run by the user who started the world?"
         )
     })?;
-    let mut sum = Usage::default();
-    for path in &all {
-        let same = self::network(path).is_some_and(|other| other == network);
-        if same && !has_mark(path, |value| value.starts_with(POD_ENV)) {
-            // A process that ended meanwhile costs nothing more.
-            sum.add(usage(path).unwrap_or_default());
-        }
-    }
-    Ok(sum)
+    all.retain(|path| self::network(path).is_some_and(|other| other == network));
+    Ok(all)
 }
 
 fn has_mark(process: &Path, is_mark: impl Fn(&str) -> bool) -> bool {
@@ -72,7 +86,14 @@ fn network(process: &Path) -> Option<PathBuf> {
 fn usage(process: &Path) -> Option<Usage> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let status = fs::read_to_string(process.join("status")).ok()?;
-    Some(Usage { processes: 1, cpu_seconds: cpu_seconds(&stat)?, rss_bytes: rss_bytes(&status)? })
+    let shares = fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
+    Some(Usage {
+        processes: 1,
+        cpu_seconds: cpu_seconds(&stat)?,
+        rss_bytes: bytes_of(&status, "VmRSS:")?,
+        pss_bytes: bytes_of(&shares, "Pss:")?,
+        peak_bytes: bytes_of(&status, "VmHWM:")?,
+    })
 }
 
 /// User and system time, fields 14 and 15 of proc_pid_stat(5); the second field is a name that may hold spaces.
@@ -82,9 +103,9 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((ticks()? + ticks()?) / TICKS_PER_S)
 }
 
-/// `VmRSS` of proc_pid_status(5); none: a kernel thread or a zombie.
-fn rss_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+/// A figure of proc_pid_status(5) or of `smaps_rollup`, both in kB; it has none: a kernel thread or a zombie.
+fn bytes_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(Some(0), |line| Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024))
 }
 

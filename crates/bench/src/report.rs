@@ -1,7 +1,5 @@
-//! What the benchmark found, as JSON with every single run, and as Markdown with the medians. Pure text. Deliberately absent:
-//! a verdict; the figures are for one machine, which is named.
-
-use std::fmt::Write as _;
+//! What the benchmark found: every single run, and what is made of them for a reader. Pure data. Deliberately absent: tables and
+//! plots, and a verdict; the figures are for one machine, which is named.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +8,8 @@ use crate::processes::Machine;
 
 /// What stands in place of a proxy where there is none.
 pub(crate) const DIRECT: &str = "direct";
+/// Conduit's name as a subject.
+pub(crate) const CONDUIT: &str = "conduit";
 
 /// All of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) version: String,
     /// Seconds of each run.
     pub(crate) seconds: u64,
+    /// Whether load at a fixed rate, its server and the proxies were scheduled in real time.
+    pub(crate) real_time: bool,
     /// Every run, in the order in which they ran: subjects interleaved.
     pub(crate) runs: Vec<Run>,
     /// Memory of each subject's proxies.
@@ -43,28 +45,58 @@ pub(crate) struct Run {
     pub(crate) server_cpu_seconds: f64,
 }
 
-/// A kind of load at a rate; 0: as much as goes.
+/// One kind of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Case {
     /// What is sent.
     pub(crate) kind: Kind,
-    /// Per second.
+    /// Per second; 0: as much as goes.
     pub(crate) rate: u32,
+    /// Over how many connections.
+    pub(crate) connections: usize,
+    /// gRPC calls under way at once on each connection, at most.
+    pub(crate) calls: usize,
+    /// Whether each request makes a new connection.
+    pub(crate) fresh: bool,
 }
 
-/// Resident memory of the two proxies of a subject, in bytes: client's and server's.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+impl Case {
+    /// The name of a load, as people say it.
+    pub(crate) fn name(self) -> String {
+        let Self { kind, rate, connections, calls, fresh } = self;
+        let kind = match kind {
+            Kind::Http => "HTTP/1.1",
+            Kind::Grpc => "gRPC unary",
+            Kind::Stream => "gRPC messages",
+            Kind::Echo => "TCP echo",
+            Kind::Bulk => "TCP bulk",
+        };
+        match (self.kind, rate) {
+            _ if fresh => format!("{kind}, new connections"),
+            (_, 1..) => format!("{kind} {rate}/s"),
+            (Kind::Grpc | Kind::Stream, 0) => format!("{kind}, {connections} × {calls}"),
+            (_, 0) => format!("{kind}, {connections}"),
+        }
+    }
+}
+
+/// Memory of the two proxies of a subject, in bytes: client's and server's. Resident, where nothing else is said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     /// The proxy.
     pub(crate) subject: String,
     /// Started, and nothing sent yet.
     pub(crate) idle: [u64; 2],
+    /// The same, each page divided by the number of processes that share it.
+    pub(crate) idle_proportional: [u64; 2],
     /// After all loads.
     pub(crate) after_load: [u64; 2],
     /// With this many idle HTTP/1.1 connections in addition.
     pub(crate) connections: usize,
     /// And what it was then.
     pub(crate) with_connections: [u64; 2],
+    /// The most that there ever was.
+    pub(crate) peak: [u64; 2],
 }
 
 /// The middle one; the mean of the two middle ones; 0 without any.
@@ -78,7 +110,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 
 impl Report {
     /// The names of the subjects, in order.
-    fn subjects(&self) -> Vec<&str> {
+    pub(crate) fn subjects(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for run in &self.runs {
             if !names.contains(&run.subject.as_str()) {
@@ -88,7 +120,8 @@ impl Report {
         names
     }
 
-    fn cases(&self) -> Vec<Case> {
+    /// The loads, in order.
+    pub(crate) fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for run in &self.runs {
             if !cases.contains(&run.case) {
@@ -98,150 +131,48 @@ impl Report {
         cases
     }
 
-    fn median_of(&self, subject: &str, case: Case, value: impl Fn(&Run) -> f64) -> f64 {
+    /// The median over all runs of one load on one subject.
+    pub(crate) fn median_of(&self, subject: &str, case: Case, value: impl Fn(&Run) -> f64) -> f64 {
         let runs = self.runs.iter().filter(|run| run.subject == subject && run.case == case);
         median(runs.map(value).collect())
     }
 
-    /// The medians, as tables.
-    pub(crate) fn markdown(&self) -> String {
-        let Machine { cpu, cores, memory_bytes, kernel } = &self.machine;
-        let repeats = self.runs.iter().filter(|run| Some(run.case) == self.cases().first().copied()).count()
-            / self.subjects().len().max(1);
-        let mut text = format!(
-            "# Benchmark\n\nMachine: {cpu}, {cores} cores, {:.1} GiB, Linux {kernel}. Conduit {}. Client, server and both proxies \
-             share this machine.\nMedians of {repeats} runs of {} s each, subjects interleaved. Latency counts from the time that \
-             a request was due (open loop); `direct` has no proxy.\n",
-            *memory_bytes as f64 / f64::from(1 << 30),
-            self.version,
-            self.seconds
-        );
-        self.fixed_rates(&mut text);
-        self.most(&mut text);
-        self.memories(&mut text);
-        text
-    }
-
-    fn fixed_rates(&self, text: &mut String) {
-        text.push_str(
-            "\n## Latency at a fixed rate\n\nIn µs; `added` is the difference to `direct`. CPU: of both proxies, per 100,000 requests.\n\n\
-             | load | subject | p50 | p99 | p99.9 | added p50 | added p99 | CPU s | failed |\n\
-             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        );
-        for case in self.cases().into_iter().filter(|case| case.rate > 0) {
-            for subject in self.subjects() {
-                let of = |value: fn(&Run) -> f64| self.median_of(subject, case, value);
-                let added = |value: fn(&Run) -> f64| match subject {
-                    DIRECT => "-".to_owned(),
-                    _ => format!("{:.0}", of(value) - self.median_of(DIRECT, case, value)),
-                };
-                let _ = writeln!(
-                    text,
-                    "| {} {}/s | {subject} | {:.0} | {:.0} | {:.0} | {} | {} | {} | {} |",
-                    name(case.kind),
-                    case.rate,
-                    of(|run| run.outcome.p50_us),
-                    of(|run| run.outcome.p99_us),
-                    of(|run| run.outcome.p999_us),
-                    added(|run| run.outcome.p50_us),
-                    added(|run| run.outcome.p99_us),
-                    cpu_per_100k(subject, of(cpu_per_request)),
-                    self.failed(subject, case),
-                );
-            }
-        }
-    }
-
-    fn most(&self, text: &mut String) {
-        text.push_str(
-            "\n## Most throughput\n\nEach connection sends again as soon as it has its answer; client and server use the same CPUs.\n\n\
-             | load | subject | per second | of direct | per CPU-second of both proxies | CPU s per 100,000 | failed |\n\
-             | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
-        );
-        for case in self.cases().into_iter().filter(|case| case.rate == 0) {
-            let bulk = case.kind == Kind::Bulk;
-            let per_second: fn(&Run) -> f64 =
-                if bulk { |run| run.outcome.bytes_per_s } else { |run| run.outcome.rps };
-            let show =
-                |value: f64| if bulk { format!("{:.0} MB", value / 1e6) } else { format!("{value:.0}") };
-            for subject in self.subjects() {
-                let most = self.median_of(subject, case, per_second);
-                let per_cpu = self.median_of(subject, case, |run| {
-                    per_second(run) * run.outcome.seconds / cpu(run).max(f64::MIN_POSITIVE)
-                });
-                let direct = self.median_of(DIRECT, case, per_second);
-                let _ = writeln!(
-                    text,
-                    "| {} | {subject} | {} | {:.0} % | {} | {} | {} |",
-                    name(case.kind),
-                    show(most),
-                    100.0 * most / direct.max(f64::MIN_POSITIVE),
-                    if subject == DIRECT { "-".to_owned() } else { show(per_cpu) },
-                    if bulk {
-                        "-".to_owned()
-                    } else {
-                        cpu_per_100k(subject, self.median_of(subject, case, cpu_per_request))
-                    },
-                    self.failed(subject, case),
-                );
-            }
-        }
-    }
-
-    fn memories(&self, text: &mut String) {
-        let Some(Memory { connections, .. }) = self.memory.first() else { return };
-        let _ = write!(
-            text,
-            "\n## Resident memory\n\nOf the client's and of the server's proxy, in MiB.\n\n\
-             | subject | idle | after the loads | with {connections} idle connections |\n| --- | ---: | ---: | ---: |\n"
-        );
-        for memory in &self.memory {
-            let show =
-                |[client, server]: [u64; 2]| format!("{:.1} / {:.1}", mebibytes(client), mebibytes(server));
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} |",
-                memory.subject,
-                show(memory.idle),
-                show(memory.after_load),
-                show(memory.with_connections)
-            );
-        }
-    }
-
     /// All failures, not their median: one is one too many.
-    fn failed(&self, subject: &str, case: Case) -> u64 {
+    pub(crate) fn failed(&self, subject: &str, case: Case) -> u64 {
         let runs = self.runs.iter().filter(|run| run.subject == subject && run.case == case);
         runs.map(|run| run.outcome.failed).sum()
     }
+
+    /// CPU time of a peer's proxies for what Conduit's do with one second of it; `None` where one of them did nothing.
+    pub(crate) fn cpu_ratio(&self, subject: &str, case: Case) -> Option<f64> {
+        let [theirs, ours] =
+            [subject, CONDUIT].map(|name| self.median_of(name, case, |run| run.cpu_per_unit()));
+        let usable = |value: f64| value.is_finite() && value > 0.0;
+        (usable(theirs) && usable(ours)).then(|| theirs / ours)
+    }
 }
 
-fn cpu(run: &Run) -> f64 {
-    run.client_cpu_seconds + run.server_cpu_seconds
-}
+impl Run {
+    /// CPU time of both proxies.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.client_cpu_seconds + self.server_cpu_seconds
+    }
 
-fn cpu_per_request(run: &Run) -> f64 {
-    cpu(run) / (run.outcome.succeeded.max(1) as f64)
-}
+    /// CPU seconds of both proxies per request, or per byte for bulk.
+    pub(crate) fn cpu_per_unit(&self) -> f64 {
+        let units = match self.case.kind {
+            Kind::Bulk => self.outcome.bytes_per_s * self.outcome.seconds,
+            _ => self.outcome.succeeded as f64,
+        };
+        self.cpu_seconds() / units
+    }
 
-fn cpu_per_100k(subject: &str, per_request: f64) -> String {
-    if subject == DIRECT { "-".to_owned() } else { format!("{:.1}", per_request * 1e5) }
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// The name of a load, as people say it.
-pub(crate) const fn name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Http => "HTTP/1.1",
-        Kind::Grpc => "gRPC unary",
-        Kind::Echo => "TCP echo",
-        Kind::Bulk => "TCP bulk",
+    /// Requests, or bytes for bulk, per second.
+    pub(crate) fn per_second(&self) -> f64 {
+        if self.case.kind == Kind::Bulk { self.outcome.bytes_per_s } else { self.outcome.rps }
     }
 }
 
 #[cfg(test)]
 #[path = "report_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,11 +1,16 @@
-//! Medians, differences and the tables as they are read.
+//! Medians and ratios.
 
 use super::*;
 
-fn run(subject: &str, rate: u32, p50_us: f64, cpu: f64) -> Run {
+/// A load of the tests: HTTP/1.1 at a rate.
+pub(crate) fn http(rate: u32) -> Case {
+    Case { kind: Kind::Http, rate, connections: 16, calls: 1, fresh: false }
+}
+
+/// A run of 1,000 requests in which each proxy used `cpu` seconds.
+pub(crate) fn run(subject: &str, case: Case, p50_us: f64, cpu: f64) -> Run {
     let outcome =
         Outcome { succeeded: 1000, seconds: 2.0, rps: 500.0, p50_us, p99_us: 900.0, ..Outcome::default() };
-    let case = Case { kind: Kind::Http, rate };
     Run { subject: subject.to_owned(), case, outcome, client_cpu_seconds: cpu, server_cpu_seconds: cpu }
 }
 
@@ -15,31 +20,24 @@ fn the_median_is_the_middle_or_the_mean_of_the_two_middle_ones() {
 }
 
 #[test]
-fn the_tables_show_what_a_proxy_adds_to_direct() {
-    let report = Report {
-        version: "0.1.0".to_owned(),
-        runs: vec![
-            run(DIRECT, 500, 100.0, 0.0),
-            run("conduit", 500, 180.0, 0.1),
-            run(DIRECT, 0, 100.0, 0.0),
-            run("conduit", 0, 180.0, 0.1),
-        ],
-        memory: vec![Memory {
-            subject: "conduit".to_owned(),
-            idle: [5 << 20, 6 << 20],
-            after_load: [7 << 20, 8 << 20],
-            connections: 1000,
-            with_connections: [9 << 20, 10 << 20],
-        }],
+fn a_ratio_is_of_the_medians_and_there_is_none_without_a_request() {
+    let mut report = Report {
+        runs: vec![run(CONDUIT, http(500), 1.0, 0.1), run("peer", http(500), 1.0, 0.25)],
         ..Report::default()
     };
-    let text = report.markdown();
-    for line in [
-        "| HTTP/1.1 500/s | direct | 100 | 900 | 0 | - | - | - | 0 |",
-        "| HTTP/1.1 500/s | conduit | 180 | 900 | 0 | 80 | 0 | 20.0 | 0 |",
-        "| HTTP/1.1 | conduit | 500 | 100 % | 5000 | 20.0 | 0 |",
-        "| conduit | 5.0 / 6.0 | 7.0 / 8.0 | 9.0 / 10.0 |",
-    ] {
-        assert!(text.contains(&format!("\n{line}\n")), "{line}\nis not in\n{text}");
-    }
+    assert_eq!(report.cpu_ratio("peer", http(500)), Some(2.5));
+    report.runs[1].outcome.succeeded = 0;
+    assert_eq!(report.cpu_ratio("peer", http(500)), None);
+}
+
+#[test]
+fn loads_are_named_by_what_tells_them_apart() {
+    let names = [
+        http(500),
+        http(0),
+        Case { fresh: true, ..http(0) },
+        Case { kind: Kind::Grpc, connections: 8, calls: 32, ..http(0) },
+    ]
+    .map(Case::name);
+    assert_eq!(names, ["HTTP/1.1 500/s", "HTTP/1.1, 16", "HTTP/1.1, new connections", "gRPC unary, 8 × 32"]);
 }

@@ -14,13 +14,23 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 
 use crate::load::{Kind, Outcome};
 use crate::processes::{Machine, Usage};
-use crate::report::{Case, DIRECT, Memory, Report, Run, name};
+use crate::report::{CONDUIT, Case, DIRECT, Memory, Report, Run};
 use crate::subject::{Subject, argument};
 
-/// Conduit's name as a subject.
-const CONDUIT: &str = "conduit";
 /// The rates at which latency is compared, per second.
-const RATES: [u32; 2] = [500, 2000];
+const RATES: [u32; 3] = [500, 2000, 8000];
+/// The rates at which the same is done for what differs little from another load.
+const FEWER_RATES: [u32; 2] = [500, 2000];
+/// Connections at a fixed rate.
+const CONNECTIONS: usize = 16;
+/// Connections for most throughput.
+const CONNECTIONS_MOST: usize = 64;
+/// Connections, and gRPC calls at once on each, that a busy service has from many clients.
+const MANY_CALLS: (usize, usize) = (8, 32);
+/// gRPC calls at once of one client at most throughput.
+const CALLS: usize = 16;
+/// gRPC calls at once at a fixed rate: as many as are ever late together.
+const CALLS_FIXED: usize = 64;
 /// Seconds of load before each run that are not measured: connections are opened, caches filled.
 const WARM_UP_SECONDS: u64 = 1;
 
@@ -31,14 +41,17 @@ pub(crate) struct Plan {
     #[arg(long, default_value = "docs/benchmarks")]
     out: PathBuf,
     /// Seconds of each run.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// How often each run is repeated.
     #[arg(long, default_value_t = 3)]
     repeats: u32,
-    /// Connections of HTTP/1.1 and TCP load.
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
+    /// Run only loads whose name has this in it, as in "gRPC" or "2000/s".
+    #[arg(long)]
+    only: Option<String>,
+    /// Schedule client, server and proxies in real time at fixed rates, as root: steady high percentiles.
+    #[arg(long)]
+    realtime: bool,
     /// Idle connections under which memory is measured.
     #[arg(long, default_value_t = 1000)]
     idle_connections: usize,
@@ -78,7 +91,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
     fs::create_dir_all(&plan.out)?;
     fs::write(plan.out.join("benchmark.json"), serde_json::to_string_pretty(&report)? + "\n")?;
     fs::write(plan.out.join("README.md"), report.markdown())?;
-    eprintln!("written to {}: benchmark.json and README.md", plan.out.display());
+    for (file, svg) in report.plots() {
+        fs::write(plan.out.join(file), svg)?;
+    }
+    eprintln!("written to {}: benchmark.json, README.md and its plots", plan.out.display());
     Ok(())
 }
 
@@ -94,17 +110,16 @@ fn measure(plan: &Plan, world: &Client, dir: &Path) -> anyhow::Result<Report> {
         eprintln!("starting {} …", subject.name);
         subject.start(world, &executable, dir)?;
     }
-    let proxied: Vec<&Subject> = subjects.iter().filter(|subject| subject.name != DIRECT).collect();
     let mut memory = Vec::new();
-    for subject in &proxied {
+    for subject in subjects.iter().filter(|subject| subject.name != DIRECT) {
         let idle = subject.usage()?;
         ensure!(idle.iter().all(|side| side.processes > 0), "no proxy runs in a pod of {}", subject.name);
         memory.push(Memory {
             subject: subject.name.clone(),
             idle: rss(idle),
-            after_load: [0; 2],
+            idle_proportional: idle.map(|side| side.pss_bytes),
             connections: plan.idle_connections,
-            with_connections: [0; 2],
+            ..Memory::default()
         });
     }
     let mut report = Report {
@@ -114,65 +129,92 @@ fn measure(plan: &Plan, world: &Client, dir: &Path) -> anyhow::Result<Report> {
         machine: Machine::this(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seconds: plan.seconds,
+        real_time: plan.realtime,
         ..Report::default()
     };
+    let cases = cases(plan);
+    ensure!(!cases.is_empty(), "no load has {:?} in its name", plan.only.as_deref().unwrap_or_default());
     for repeat in 1..=plan.repeats {
-        for case in cases() {
+        for case in &cases {
             for subject in &subjects {
-                let run = one(plan, world, &executable, subject, case)?;
+                let run = one(plan, world, &executable, subject, *case)
+                    .with_context(|| format!("{} on {}", case.name(), subject.name))?;
                 tell(plan, repeat, &run);
                 report.runs.push(run);
             }
         }
     }
-    for (subject, memory) in proxied.iter().zip(&mut memory) {
-        memory.after_load = rss(subject.usage()?);
-        let command = words(
-            &executable,
-            &[
-                "hold",
-                "--to",
-                &subject.target(Kind::Http),
-                "--connections",
-                &plan.idle_connections.to_string(),
-            ],
-        );
-        let held =
-            subject.begin(world, command).with_context(|| format!("idle connections of {}", subject.name))?;
-        memory.with_connections = rss(subject.usage()?);
-        drop(held);
+    for memory in &mut memory {
+        let Some(subject) = subjects.iter().find(|subject| subject.name == memory.subject) else { continue };
+        after_loads(plan, world, &executable, subject, memory)?;
     }
     report.memory = memory;
     Ok(report)
 }
 
-fn cases() -> Vec<Case> {
-    let requests = [Kind::Http, Kind::Grpc, Kind::Echo];
-    let fixed = requests.iter().flat_map(|kind| RATES.map(|rate| Case { kind: *kind, rate }));
-    let most = requests.iter().chain(&[Kind::Bulk]).map(|kind| Case { kind: *kind, rate: 0 });
-    fixed.chain(most).collect()
+/// Memory after all loads, with idle connections, and at its peak.
+fn after_loads(
+    plan: &Plan,
+    world: &Client,
+    executable: &Path,
+    subject: &Subject,
+    memory: &mut Memory,
+) -> anyhow::Result<()> {
+    memory.after_load = rss(subject.usage()?);
+    let (to, connections) = (subject.target(Kind::Http), plan.idle_connections.to_string());
+    let command = words(executable, &["hold", "--to", &to, "--connections", &connections]);
+    let held =
+        subject.begin(world, command).with_context(|| format!("idle connections of {}", subject.name))?;
+    let usage = subject.usage()?;
+    memory.with_connections = rss(usage);
+    memory.peak = usage.map(|side| side.peak_bytes);
+    drop(held);
+    Ok(())
+}
+
+/// Those at a fixed rate, then those of most throughput.
+fn cases(plan: &Plan) -> Vec<Case> {
+    let case = |kind, rate, connections, calls| Case { kind, rate, connections, calls, fresh: false };
+    let mut all = Vec::new();
+    all.extend(RATES.map(|rate| case(Kind::Http, rate, CONNECTIONS, 1)));
+    all.extend(RATES.map(|rate| case(Kind::Grpc, rate, 1, CALLS_FIXED)));
+    all.extend(FEWER_RATES.map(|rate| case(Kind::Stream, rate, 1, CALLS_FIXED)));
+    all.extend(FEWER_RATES.map(|rate| case(Kind::Echo, rate, CONNECTIONS, 1)));
+    all.extend([
+        case(Kind::Http, 0, CONNECTIONS_MOST, 1),
+        case(Kind::Grpc, 0, 1, CALLS),
+        case(Kind::Grpc, 0, MANY_CALLS.0, MANY_CALLS.1),
+        case(Kind::Stream, 0, 1, CALLS),
+        case(Kind::Echo, 0, CONNECTIONS_MOST, 1),
+        // One connection: a second would share the same two CPUs.
+        case(Kind::Bulk, 0, 1, 1),
+        Case { fresh: true, ..case(Kind::Http, 0, CONNECTIONS, 1) },
+        Case { fresh: true, ..case(Kind::Echo, 0, CONNECTIONS, 1) },
+    ]);
+    all.retain(|case| plan.only.as_ref().is_none_or(|part| case.name().contains(part.as_str())));
+    all
 }
 
 /// One load on one subject, after a short one that is not measured.
 fn one(plan: &Plan, world: &Client, executable: &Path, subject: &Subject, case: Case) -> anyhow::Result<Run> {
+    // Not for most throughput: the kernel keeps a twentieth of the CPU from what runs in real time without a pause.
+    let real_time = plan.realtime && case.rate > 0;
+    subject.schedule(real_time)?;
     let load = |seconds: u64| {
-        // One bulk connection: a second would share the same two CPUs.
-        let connections = if case.kind == Kind::Bulk { 1 } else { plan.connections };
-        let command = words(
-            executable,
-            &[
-                "load",
-                argument(case.kind),
-                "--to",
-                &subject.target(case.kind),
-                "--rate",
-                &case.rate.to_string(),
-                "--seconds",
-                &seconds.to_string(),
-                "--connections",
-                &connections.to_string(),
-            ],
+        let to = subject.target(case.kind);
+        let [rate, seconds, connections, calls] =
+            [u64::from(case.rate), seconds, case.connections as u64, case.calls as u64]
+                .map(|n| n.to_string());
+        let mut command = words(executable, &["load", argument(case.kind), "--to", &to, "--rate", &rate]);
+        command.extend(
+            ["--seconds", &seconds, "--connections", &connections, "--calls", &calls].map(str::to_owned),
         );
+        if case.fresh {
+            command.push("--fresh".to_owned());
+        }
+        if real_time {
+            command.splice(..0, ["chrt", "--rr", "1"].map(str::to_owned));
+        }
         let printed = subject.measure(world, command)?;
         serde_json::from_str::<Outcome>(&printed).with_context(|| format!("the load printed {printed:?}"))
     };
@@ -200,18 +242,17 @@ fn rss(usage: [Usage; 2]) -> [u64; 2] {
 }
 
 fn tell(plan: &Plan, repeat: u32, run: &Run) {
-    let Run { subject, case, outcome, client_cpu_seconds, server_cpu_seconds } = run;
-    let rate = if case.rate == 0 { "most".to_owned() } else { format!("{}/s", case.rate) };
+    let Run { subject, case, outcome, .. } = run;
     eprintln!(
-        "[{repeat}/{}] {} {rate} {subject}: {:.0}/s, {:.0} MB/s, p50 {:.0} µs, p99 {:.0} µs, failed {}, CPU {:.2} s{}",
+        "[{repeat}/{}] {} {subject}: {:.0}/s, {:.0} MB/s, p50 {:.0} µs, p99 {:.0} µs, failed {}, CPU {:.2} s{}",
         plan.repeats,
-        name(case.kind),
+        case.name(),
         outcome.rps,
         outcome.bytes_per_s / 1e6,
         outcome.p50_us,
         outcome.p99_us,
         outcome.failed,
-        client_cpu_seconds + server_cpu_seconds,
+        run.cpu_seconds(),
         outcome.last_failure.as_ref().map_or_else(String::new, |why| format!(" ({why})")),
     );
 }

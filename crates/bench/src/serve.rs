@@ -16,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::Kind;
 
+/// The path of the gRPC call that streams back what it is sent.
+pub(crate) const STREAM_PATH: &str = "/bench.v1.Bench/Stream";
+
 /// What is served on which port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Service {
@@ -70,7 +73,7 @@ pub(crate) async fn accept(
         let answer = answer.clone();
         match kind {
             Kind::Http => tasks.spawn("http", http(stream, answer)),
-            Kind::Grpc => tasks.spawn("grpc", grpc(stream, answer, tasks.clone())),
+            Kind::Grpc | Kind::Stream => tasks.spawn("grpc", grpc(stream, answer, tasks.clone())),
             Kind::Echo => tasks.spawn("echo", echo(stream)),
             Kind::Bulk => tasks.spawn("sink", sink(stream)),
         }
@@ -98,8 +101,36 @@ async fn grpc(stream: TcpStream, answer: Bytes, tasks: Tasks) {
     let message = message(&answer);
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        tasks.spawn("call", call(request.into_body(), respond, message.clone()));
+        if request.uri().path() == STREAM_PATH {
+            tasks.spawn("stream", stream_back(request.into_body(), respond));
+        } else {
+            tasks.spawn("call", call(request.into_body(), respond, message.clone()));
+        }
     }
+}
+
+/// Sends each piece back as it comes.
+async fn stream_back(mut body: h2::RecvStream, mut respond: h2::server::SendResponse<Bytes>) {
+    let Ok(mut send) = respond.send_response(head(), false) else { return };
+    while let Some(Ok(data)) = body.data().await {
+        let _ = body.flow_control().release_capacity(data.len());
+        if send.send_data(data, false).is_err() {
+            return;
+        }
+    }
+    let _ = send.send_trailers(trailers());
+}
+
+fn head() -> Response<()> {
+    let mut head = Response::new(());
+    head.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers
 }
 
 /// Reads the request to its end and answers with one message. A call that breaks is the client's to count.
@@ -107,14 +138,10 @@ async fn call(mut body: h2::RecvStream, mut respond: h2::server::SendResponse<By
     while let Some(Ok(data)) = body.data().await {
         let _ = body.flow_control().release_capacity(data.len());
     }
-    let mut head = Response::new(());
-    head.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    if let Ok(mut send) = respond.send_response(head, false)
+    if let Ok(mut send) = respond.send_response(head(), false)
         && send.send_data(message, false).is_ok()
     {
-        let _ = send.send_trailers(trailers);
+        let _ = send.send_trailers(trailers());
     }
 }
 

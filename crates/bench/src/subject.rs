@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,7 +12,7 @@ use conduit_testbed::client::{Client, Running};
 use conduit_testbed::spec::{Exec, Spec};
 
 use crate::load::Kind;
-use crate::processes::{POD_ENV, Usage, proxies_of};
+use crate::processes::{POD_ENV, Usage, pod_processes, proxies_of};
 use crate::report::DIRECT;
 
 /// Where the server serves each kind, and what its port is said to speak.
@@ -22,11 +23,13 @@ pub(crate) const SERVICES: [(Kind, u16, &str); 4] = [
     (Kind::Bulk, 8083, "tcp"),
 ];
 /// What is added to a service's port where another proxy's client side listens, on loopback.
-const CLIENT_PORT_OFFSET: u16 = 10_000;
+pub(crate) const CLIENT_PORT_OFFSET: u16 = 10_000;
+/// What is added to a service's port where another proxy's server side takes TLS.
+pub(crate) const SERVER_PORT_OFFSET: u16 = 20_000;
 /// How long a pod may take to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The line on its standard output with which a script says that its proxy is ready.
-const READY_LINE: &str = "ready";
+pub(crate) const READY_LINE: &str = "ready";
 
 /// Two pods, and what is between them.
 pub(crate) struct Subject {
@@ -55,7 +58,8 @@ impl Subject {
 
     /// Where the client sends this kind.
     pub(crate) fn target(&self, kind: Kind) -> String {
-        let port = SERVICES.iter().find(|(k, ..)| *k == kind).map_or(0, |(_, port, _)| *port);
+        let served = if kind == Kind::Stream { Kind::Grpc } else { kind };
+        let port = SERVICES.iter().find(|(k, ..)| *k == served).map_or(0, |(_, port, _)| *port);
         match self.script {
             Some(_) => format!("127.0.0.1:{}", port + CLIENT_PORT_OFFSET),
             None => format!("{}:{port}", self.server()),
@@ -83,17 +87,24 @@ impl Subject {
             ensure!(warning.is_none(), "{workload} is not as it should be: {}", warning.unwrap_or_default());
         }
         if let Some(script) = self.script.clone() {
-            self.start_script(world, &script, keys)?;
+            self.start_script(world, &script, executable, keys)?;
         }
         Ok(())
     }
 
     /// Starts another proxy on both sides: SCRIPT runs in the pod and stays there until it is killed; it prints a line `ready`.
     /// Its environment: `ROLE` (`server` or `client`), `PORTS` (`8080:http 8081:grpc …`), `PEER` (the server pod's address),
-    /// `CERT`, `KEY` and `CA` (PEM files; the certificate is good for both sides and the name `bench`), `DIR` (for its own files).
+    /// `CERT`, `KEY` and `CA` (PEM files; the certificate is good for both sides and the name `bench`), `DIR` (for its own
+    /// files), `BENCH` (this program).
     /// The server's side takes TLS on port + 20,000 and hands it to the port on loopback; the client's side takes plain TCP or
     /// HTTP on 127.0.0.1, port + 10,000, and sends it over mutual TLS to the peer's port + 20,000.
-    fn start_script(&mut self, world: &Client, script: &Path, keys: &Path) -> anyhow::Result<()> {
+    fn start_script(
+        &mut self,
+        world: &Client,
+        script: &Path,
+        executable: &Path,
+        keys: &Path,
+    ) -> anyhow::Result<()> {
         let ps = world.ps()?;
         let server = ps.workload(&self.server()).and_then(|server| server.pods.first()?.ips.first().copied());
         let peer = server.with_context(|| format!("{} has no address", self.server()))?.to_string();
@@ -110,6 +121,7 @@ impl Subject {
                 set(name, keys.join(file).display().to_string());
             }
             set("DIR", dir.display().to_string());
+            set("BENCH", executable.display().to_string());
             let target = if role == "server" { self.server() } else { self.client() };
             let (running, mut output) = begin(world, &target, vec![script.display().to_string()], env)?;
             let mut line = String::new();
@@ -142,6 +154,28 @@ impl Subject {
         Ok(running)
     }
 
+    /// Has all that runs in both pods scheduled in real time, or as usual again.
+    pub(crate) fn schedule(&self, real_time: bool) -> anyhow::Result<()> {
+        let policy = if real_time { ["--rr", "1"] } else { ["--other", "0"] };
+        for workload in [self.client(), self.server()] {
+            for process in pod_processes(&workload)? {
+                let Some(pid) = process.file_name() else { continue };
+                let output = Command::new("chrt")
+                    .args(["--all-tasks", policy[0], "--pid", policy[1]])
+                    .arg(pid)
+                    .output()
+                    .context("cannot run chrt (util-linux)")?;
+                // A process that ended meanwhile needs no schedule.
+                ensure!(
+                    output.status.success() || !process.exists(),
+                    "chrt: {}; leave --realtime away where that is not allowed",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What the client's and the server's proxy use.
     pub(crate) fn usage(&self) -> anyhow::Result<[Usage; 2]> {
         Ok([proxies_of(&self.client())?, proxies_of(&self.server())?])
@@ -153,6 +187,7 @@ pub(crate) const fn argument(kind: Kind) -> &'static str {
     match kind {
         Kind::Http => "http",
         Kind::Grpc => "grpc",
+        Kind::Stream => "stream",
         Kind::Echo => "echo",
         Kind::Bulk => "bulk",
     }

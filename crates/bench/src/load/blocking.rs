@@ -39,6 +39,16 @@ pub(super) fn connect(to: &str) -> anyhow::Result<TcpStream> {
     }
 }
 
+/// Lets this pod's ports be used again a second after their connection's end: a new connection for each request would else use
+/// all of them up within seconds. Where that may not be set, connections fail then, and are counted.
+pub(crate) fn reuse_ports() {
+    for (setting, value) in [("tcp_tw_reuse", "1"), ("ip_local_port_range", "1024 65000")] {
+        if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{setting}"), value) {
+            eprintln!("conduit-bench: net.ipv4.{setting} stays as it is: {error}");
+        }
+    }
+}
+
 /// Runs one thread per connection and adds up what they saw.
 pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
     let next = AtomicU64::new(0);
@@ -78,7 +88,12 @@ fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tally {
             continue;
         }
         match exchange(plan, &mut connection, &message, &mut buffer) {
-            Ok(()) => tally.samples.record(due.elapsed()),
+            Ok(()) => {
+                tally.samples.record(due.elapsed());
+                if plan.fresh {
+                    connection = None;
+                }
+            }
             Err(error) => {
                 tally.failed(&error);
                 if connection.take().is_none() {
@@ -172,6 +187,8 @@ pub(crate) fn hold(to: &str, connections: usize) -> anyhow::Result<()> {
         rate: 0,
         duration: Duration::ZERO,
         connections,
+        calls: 1,
+        fresh: false,
         bytes: 0,
     };
     let message = format!("GET /hold HTTP/1.1\r\nhost: {to}\r\n\r\n").into_bytes();

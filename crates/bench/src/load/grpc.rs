@@ -1,5 +1,5 @@
-//! gRPC unary load over one HTTP/2 connection, as a gRPC client does. A thread of its own keeps the time and hands each request
-//! over when it is due; the calls themselves are tasks of one runtime.
+//! gRPC load over HTTP/2 connections, as a gRPC client does: unary calls, or messages of calls that stream. A thread of its own
+//! keeps the time and hands each request over when it is due; callers take what is due, as many as may be under way at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,126 +9,134 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use conduit_process::tasks::Tasks;
 use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
 use http::Request;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
-use super::{ANSWER_TIMEOUT, Plan, Schedule, Tally};
-use crate::serve::message;
+use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tally};
+use crate::serve::{STREAM_PATH, message};
 
 /// Requests that are due but not yet sent: two seconds at the highest rate that one core can send. More are counted as failed.
 const DUE_MAX: usize = 65_536;
-/// Results that wait to be counted.
-const RESULTS_MAX: usize = 4_096;
-
-type Answered = anyhow::Result<std::time::Duration>;
 
 /// Runs the calls and adds up what they saw.
 pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stream = TcpStream::connect(&plan.to).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = h2::client::handshake(stream).await.context("no HTTP/2 connection")?;
-        let tasks = Tasks::new();
-        tasks.spawn_until_stopped("connection", async move {
-            // The calls see why it ended.
-            let _ = connection.await;
-        });
-        let call = Call {
-            sender,
-            uri: format!("http://{}/bench.v1.Bench/Unary", plan.to),
-            body: message(&vec![b'x'; plan.bytes]),
-        };
-        let tally = if plan.rate == 0 {
-            closed(plan, schedule, &call, &tasks).await
-        } else {
-            open(schedule, &call, &tasks).await
-        };
-        tasks.stop();
-        Ok(tally)
+        let (connections, mut callers) = (Tasks::new(), JoinSet::new());
+        let feed = Feed::new(schedule);
+        let path = if plan.kind == Kind::Stream { STREAM_PATH } else { "/bench.v1.Bench/Unary" };
+        for _ in 0..plan.connections {
+            let sender = connect(&plan.to, &connections).await?;
+            for _ in 0..plan.calls {
+                let caller = Caller {
+                    sender: sender.clone(),
+                    uri: format!("http://{}{path}", plan.to),
+                    body: message(&vec![b'x'; plan.bytes]),
+                    feed: feed.clone(),
+                };
+                match plan.kind {
+                    Kind::Stream => callers.spawn(caller.messages()),
+                    _ => callers.spawn(caller.calls()),
+                };
+            }
+        }
+        let mut sum = Tally::default();
+        while let Some(tally) = callers.join_next().await {
+            sum.merge(tally.context("a caller panicked")?);
+        }
+        sum.failed += feed.not_sent.load(Ordering::Relaxed);
+        connections.stop();
+        Ok(sum)
     })
 }
 
-/// As many calls under way as the plan says, each followed by the next.
-async fn closed(plan: &Plan, schedule: Schedule, call: &Call, tasks: &Tasks) -> Tally {
-    let (results, counted) = mpsc::channel(RESULTS_MAX);
-    for _ in 0..plan.connections {
-        let (call, results) = (call.clone(), results.clone());
-        tasks.spawn("caller", async move {
-            while let Some(due) = schedule.due(0) {
-                if results.send(call.make(due).await).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    drop(results);
-    count(counted).await
-}
-
-/// A call whenever one is due.
-async fn open(schedule: Schedule, call: &Call, tasks: &Tasks) -> Tally {
-    let (due_now, mut due) = mpsc::channel(DUE_MAX);
-    let late = Arc::new(AtomicU64::new(0));
-    let not_sent = late.clone();
-    let clock = std::thread::spawn(move || {
-        for n in 0.. {
-            let Some(due) = schedule.due(n) else { return };
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if due_now.try_send(due).is_err() {
-                not_sent.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+async fn connect(to: &str, tasks: &Tasks) -> anyhow::Result<SendRequest<Bytes>> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = h2::client::handshake(stream).await.context("no HTTP/2 connection")?;
+    tasks.spawn_until_stopped("connection", async move {
+        // The calls see why it ended.
+        let _ = connection.await;
     });
-    let (results, counted) = mpsc::channel(RESULTS_MAX);
-    let (call, spawner) = (call.clone(), tasks.clone());
-    tasks.spawn("calls", async move {
-        while let Some(due) = due.recv().await {
-            let (call, results) = (call.clone(), results.clone());
-            spawner.spawn("call", async move {
-                let _ = results.send(call.make(due).await).await;
-            });
-        }
-    });
-    let mut tally = count(counted).await;
-    let _ = clock.join();
-    tally.failed += late.load(Ordering::Relaxed);
-    tally
+    Ok(sender)
 }
 
-async fn count(mut results: mpsc::Receiver<Answered>) -> Tally {
-    let mut tally = Tally::default();
-    while let Some(result) = results.recv().await {
-        match result {
-            Ok(latency) => tally.samples.record(latency),
-            Err(error) => tally.failed(&error),
-        }
-    }
-    tally
-}
-
+/// When the callers' next request is due.
 #[derive(Clone)]
-struct Call {
+struct Feed {
+    schedule: Schedule,
+    /// Those that are due, at a fixed rate; without one each caller goes on as soon as it can.
+    due: Option<Arc<Mutex<mpsc::Receiver<Instant>>>>,
+    not_sent: Arc<AtomicU64>,
+}
+
+impl Feed {
+    fn new(schedule: Schedule) -> Self {
+        let not_sent = Arc::new(AtomicU64::new(0));
+        let due = (schedule.rate > 0).then(|| {
+            let (sender, due) = mpsc::channel(DUE_MAX);
+            let lost = not_sent.clone();
+            // It ends with the schedule.
+            std::thread::spawn(move || {
+                for n in 0.. {
+                    let Some(due) = schedule.due(n) else { return };
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    if sender.try_send(due).is_err() {
+                        lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            Arc::new(Mutex::new(due))
+        });
+        Self { schedule, due, not_sent }
+    }
+
+    /// Waits for the next request that is due; `None`: the load is over. Those whose answer would come too late even if they
+    /// were sent now have failed.
+    async fn next(&self) -> Option<Instant> {
+        let Some(due) = &self.due else { return self.schedule.due(0) };
+        let mut due = due.lock().await;
+        loop {
+            let next = due.recv().await?;
+            if next.elapsed() <= ANSWER_TIMEOUT {
+                return Some(next);
+            }
+            self.not_sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Makes one call, or sends one message, after the other.
+struct Caller {
     sender: SendRequest<Bytes>,
     uri: String,
     body: Bytes,
+    feed: Feed,
 }
 
-impl Call {
-    /// Makes one call; the latency counts from `due`.
-    async fn make(&self, due: Instant) -> Answered {
-        tokio::time::timeout(ANSWER_TIMEOUT, self.exchange()).await.context("no answer in time")??;
-        Ok(due.elapsed())
+impl Caller {
+    async fn calls(self) -> Tally {
+        let mut tally = Tally::default();
+        while let Some(due) = self.feed.next().await {
+            match tokio::time::timeout(ANSWER_TIMEOUT, self.call()).await.context("no answer in time") {
+                Ok(Ok(())) => tally.samples.record(due.elapsed()),
+                Ok(Err(error)) | Err(error) => tally.failed(&error),
+            }
+        }
+        tally
     }
 
-    async fn exchange(&self) -> anyhow::Result<()> {
-        let request = Request::post(&self.uri)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
+    fn request(&self) -> anyhow::Result<Request<()>> {
+        let request = Request::post(&self.uri);
+        Ok(request.header("content-type", "application/grpc").header("te", "trailers").body(())?)
+    }
+
+    async fn call(&self) -> anyhow::Result<()> {
         let mut sender = self.sender.clone().ready().await?;
-        let (response, mut send) = sender.send_request(request, false)?;
+        let (response, mut send) = sender.send_request(self.request()?, false)?;
         send.send_data(self.body.clone(), true)?;
         let mut body = response.await?.into_body();
         while let Some(data) = body.data().await {
@@ -139,6 +147,41 @@ impl Call {
             trailers.get("grpc-status").is_some_and(|status| status == "0"),
             "the trailers are {trailers:?}"
         );
+        Ok(())
+    }
+
+    async fn messages(self) -> Tally {
+        let (mut tally, mut open) = (Tally::default(), None);
+        while let Some(due) = self.feed.next().await {
+            let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.message(&mut open));
+            match answered.await.context("no answer in time") {
+                Ok(Ok(())) => tally.samples.record(due.elapsed()),
+                Ok(Err(error)) | Err(error) => {
+                    tally.failed(&error);
+                    open = None;
+                }
+            }
+        }
+        tally
+    }
+
+    /// Sends a message on the open call, or on a new one, and reads as many bytes.
+    async fn message(&self, open: &mut Option<(SendStream<Bytes>, RecvStream)>) -> anyhow::Result<()> {
+        let (send, receive) = match open {
+            Some(call) => call,
+            None => {
+                let mut sender = self.sender.clone().ready().await?;
+                let (response, send) = sender.send_request(self.request()?, false)?;
+                open.insert((send, response.await?.into_body()))
+            }
+        };
+        send.send_data(self.body.clone(), false)?;
+        let mut left = self.body.len();
+        while left > 0 {
+            let data = receive.data().await.context("the call ended before its time")??;
+            receive.flow_control().release_capacity(data.len())?;
+            left = left.checked_sub(data.len()).context("more came back than was sent")?;
+        }
         Ok(())
     }
 }

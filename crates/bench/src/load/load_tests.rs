@@ -24,12 +24,21 @@ fn server(kind: Kind) -> String {
 }
 
 fn plan(kind: Kind, to: String, rate: u32) -> Plan {
-    Plan { kind, to, rate, duration: Duration::from_millis(200), connections: 4, bytes: 64 }
+    Plan {
+        kind,
+        to,
+        rate,
+        duration: Duration::from_millis(200),
+        connections: 4,
+        calls: 2,
+        fresh: false,
+        bytes: 64,
+    }
 }
 
 #[test]
 fn a_fixed_rate_sends_exactly_what_is_due() {
-    for kind in [Kind::Http, Kind::Grpc, Kind::Echo] {
+    for kind in [Kind::Http, Kind::Grpc, Kind::Stream, Kind::Echo] {
         let outcome = run(&plan(kind, server(kind), 500)).unwrap();
         assert_eq!((outcome.succeeded, outcome.failed), (100, 0), "{kind:?}: {outcome:?}");
         assert!(outcome.p50_us > 0.0 && outcome.p50_us <= outcome.max_us, "{outcome:?}");
@@ -38,10 +47,31 @@ fn a_fixed_rate_sends_exactly_what_is_due() {
 
 #[test]
 fn without_a_rate_each_connection_sends_again_as_soon_as_it_can() {
-    for kind in [Kind::Http, Kind::Grpc, Kind::Echo] {
+    for kind in [Kind::Http, Kind::Grpc, Kind::Stream, Kind::Echo] {
         let outcome = run(&plan(kind, server(kind), 0)).unwrap();
         assert!(outcome.succeeded > 4 && outcome.failed == 0, "{kind:?}: {outcome:?}");
     }
+}
+
+#[test]
+fn fresh_connections_are_one_for_each_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let accepted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = accepted.clone();
+    std::thread::spawn(move || {
+        // The first connection is only the check that the server can be reached.
+        for mut stream in listener.incoming().skip(1).map(Result::unwrap) {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut message = [0; 64];
+            while stream.read_exact(&mut message).is_ok() {
+                stream.write_all(&message).unwrap();
+            }
+        }
+    });
+    let outcome = run(&Plan { connections: 1, fresh: true, ..plan(Kind::Echo, to, 100) }).unwrap();
+    assert_eq!((outcome.succeeded, outcome.failed), (20, 0), "{outcome:?}");
+    assert_eq!(accepted.load(std::sync::atomic::Ordering::SeqCst), 20);
 }
 
 #[test]

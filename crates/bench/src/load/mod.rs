@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::samples::Samples;
 
-pub(crate) use blocking::hold;
+pub(crate) use blocking::{hold, reuse_ports};
 
 /// How long an answer may take; then the request has failed and its connection is closed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,8 +22,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Kind {
     /// HTTP/1.1 requests over keep-alive connections.
     Http,
-    /// gRPC unary calls over one HTTP/2 connection.
+    /// gRPC unary calls over HTTP/2.
     Grpc,
+    /// Messages of gRPC calls that stream both ways, each answered by one.
+    Stream,
     /// Messages over TCP that come back.
     Echo,
     /// As many bytes over TCP connections as go.
@@ -41,8 +43,12 @@ pub(crate) struct Plan {
     pub(crate) rate: u32,
     /// How long.
     pub(crate) duration: Duration,
-    /// Connections, or calls under way.
+    /// Connections.
     pub(crate) connections: usize,
+    /// gRPC calls that are under way at once on each connection, at most.
+    pub(crate) calls: usize,
+    /// A new connection for each request (HTTP/1.1 and TCP messages).
+    pub(crate) fresh: bool,
     /// Bytes of a message.
     pub(crate) bytes: usize,
 }
@@ -143,12 +149,12 @@ impl Schedule {
 /// # Errors
 /// When the first connection cannot be made; later failures are counted.
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(plan.connections > 0, "--connections must be at least 1");
+    anyhow::ensure!(plan.connections > 0 && plan.calls > 0, "--connections and --calls must be at least 1");
     drop(blocking::connect(&plan.to).with_context(|| format!("cannot reach {}", plan.to))?);
     let start = Instant::now();
     let schedule = Schedule { start, rate: plan.rate, duration: plan.duration };
     let tally = match plan.kind {
-        Kind::Grpc => grpc::run(plan, schedule)?,
+        Kind::Grpc | Kind::Stream => grpc::run(plan, schedule)?,
         _ => blocking::run(plan, schedule)?,
     };
     Ok(tally.outcome(start.elapsed()))

@@ -1,0 +1,41 @@
+//! The tables as they are read.
+
+use super::*;
+use crate::report::tests::{http, run};
+
+#[test]
+fn the_tables_show_what_a_proxy_adds_to_direct() {
+    let (fixed, most) = (http(500), http(0));
+    let report = Report {
+        version: "0.1.0".to_owned(),
+        runs: vec![
+            run(DIRECT, fixed, 100.0, 0.0),
+            run(CONDUIT, fixed, 180.0, 0.1),
+            run("peer", fixed, 300.0, 0.2),
+            run(DIRECT, most, 100.0, 0.0),
+            run(CONDUIT, most, 180.0, 0.1),
+        ],
+        memory: vec![Memory {
+            subject: CONDUIT.to_owned(),
+            idle: [5 << 20, 6 << 20],
+            idle_proportional: [4 << 20, 4 << 20],
+            after_load: [7 << 20, 8 << 20],
+            connections: 1000,
+            with_connections: [9 << 20, 10 << 20],
+            peak: [11 << 20, 12 << 20],
+        }],
+        ..Report::default()
+    };
+    let text = report.markdown();
+    for line in [
+        "| HTTP/1.1 500/s | 2.00 |",
+        "| HTTP/1.1, 16 | - |",
+        "| HTTP/1.1 500/s | direct | 100 | 900 | 0 | - | - | - | - | 0 |",
+        "| HTTP/1.1 500/s | conduit | 180 | 900 | 0 | 80 | 0 | 0 | 20.0 | 0 |",
+        "| HTTP/1.1, 16 | conduit | 500 | 100 % | 5000 | 20.0 | 0 |",
+        "| conduit | 5.0 / 6.0 | 4.0 / 4.0 | 7.0 / 8.0 | 9.0 / 10.0 | 11.0 / 12.0 |",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}\nis not in\n{text}");
+    }
+    assert_eq!(report.plots().len(), 3);
+}
