@@ -79,7 +79,13 @@ pub fn grpc_lost() -> HeaderMap {
 /// Whether the headers are those of a gRPC call.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers.get("content-type").is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+/// Whether a `content-type` is that of a gRPC call.
+#[must_use]
+pub fn is_grpc_type(value: &[u8]) -> bool {
+    value.starts_with(b"application/grpc")
 }
 
 /// The gRPC status in headers (of a trailers-only response) or trailers.

@@ -13,6 +13,10 @@ pub const HEADERS_MAX: usize = 128;
 /// applications send.
 pub const PROXY_ERROR: &str = "conduit-proxy-error";
 
+/// The response header by which a proxy proves, on HTTP/2 between two of them, that the answer is its own: responses of
+/// applications pass there as they are. Its value is a secret of the connection's two ends.
+pub const PROXY_PROOF: &str = "conduit-proxy-proof";
+
 /// Why a head is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadHead {

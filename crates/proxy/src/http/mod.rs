@@ -6,5 +6,6 @@ pub mod answer;
 pub mod exchange;
 pub mod refuse;
 pub mod gather;
+pub mod own;
 pub mod streams;
 pub mod tunnel;

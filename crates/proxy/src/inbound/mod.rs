@@ -1,6 +1,6 @@
 //! From the mesh to the application. The modules stand in the order in which a connection meets them:
 //!
-//! accept → detect → tls → exchange (HTTP/1) or streams (HTTP/2) or tunnels (HBONE) → forward
+//! accept → detect → tls → exchange (HTTP/1) or watched (HTTP/2 of the mesh) or streams (any other) or tunnels (HBONE) → forward
 //!
 //! A stage calls the next by name; none calls an earlier one.
 
@@ -8,6 +8,8 @@ pub mod accept;
 pub mod detect;
 pub mod tls;
 pub mod exchange;
+pub mod watched;
+pub mod calls;
 pub mod streams;
 pub mod tunnels;
 pub mod forward;

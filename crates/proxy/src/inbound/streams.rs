@@ -1,8 +1,8 @@
-//! HTTP/2 and gRPC to the application: every stream goes to one HTTP/2 connection of this peer's to the application, opened
-//! with prior knowledge and opened again when the application ends it. A stream that did not reach the application is refused
-//! (REFUSED_STREAM), so that the peer's proxy may try another endpoint.
+//! HTTP/2 and gRPC that comes in the clear, from a peer without a proxy: every stream goes to one HTTP/2 connection of this
+//! peer's to the application, opened with prior knowledge and opened again when the application ends it. What such a peer sends is
+//! taken apart and held to our limits, since it is nobody that is known.
 //!
-//! Source: RFC 9113 sections 3.3 (prior knowledge), 8.7 (request reliability).
+//! Source: RFC 9113 section 3.3 (prior knowledge).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,28 +27,27 @@ use crate::outbound::connect::{
 };
 use crate::outbound::streams::{Limits, accept_streams, outcome, outgoing};
 use crate::record::{End, Recorder, Start};
-use crate::telemetry::{Outcome, Reason, TlsFacts};
+use crate::telemetry::{Outcome, Reason};
 
 /// What the streams of one peer's connection share.
 struct Peer {
     inbound: Arc<Inbound>,
     source: SocketAddr,
     destination: SocketAddr,
-    tls: Option<Arc<TlsFacts>>,
     // The connection to the application; held while one is opened, so that a burst of streams opens one and not many.
     app: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
 }
 
 /// Serves the streams of one peer until the connection ends.
 pub async fn serve(conn: Conn) {
-    let Conn { inbound, client, source, destination, tls } = conn;
+    let Conn { inbound, client, source, destination, .. } = conn;
     let limits = Limits {
         streams_max: inbound.config.streams_max,
         header_bytes_max: u32::try_from(inbound.config.header_bytes_max).unwrap_or(u32::MAX),
         frame_bytes_max: FRAME_BYTES_MAX,
     };
     let (tasks, draining) = (inbound.tasks.clone(), inbound.draining.clone());
-    let peer = Arc::new(Peer { inbound, source, destination, tls, app: tokio::sync::Mutex::default() });
+    let peer = Arc::new(Peer { inbound, source, destination, app: tokio::sync::Mutex::default() });
     accept_streams(client, limits, tasks, draining, |request, respond| {
         peer.inbound.tasks.spawn("inbound stream", stream(peer.clone(), request, respond));
     })
@@ -86,9 +85,8 @@ impl Peer {
     }
 
     fn record(&self, head: &Request<()>, protocol: Protocol) -> Recorder {
-        let edge = forward::edge(&self.inbound, protocol, self.tls.as_ref());
-        let ends =
-            Ends { source: self.source, destination: self.destination, protocol, tls: self.tls.clone() };
+        let edge = forward::edge(&self.inbound, protocol, None);
+        let ends = Ends { source: self.source, destination: self.destination, protocol, tls: None };
         let start = Start {
             method: head.method().as_str(),
             scheme: head.uri().scheme_str().unwrap_or("http"),
@@ -130,11 +128,7 @@ async fn stream(peer: Arc<Peer>, request: Request<RecvStream>, mut respond: Send
         Err(NoAnswer::Failed(failure)) => {
             peer.inbound.telemetry.mesh_failure(failure.reason);
             tracing::debug!(source = %peer.source, destination = %peer.destination, %failure, "request failed");
-            if peer.tls.is_some() && failure.unprocessed {
-                respond.send_reset(Code::REFUSED_STREAM);
-            } else {
-                recorder.response(answer::http2(&mut respond, &failure, grpc));
-            }
+            recorder.response(answer::http2(&mut respond, &failure, grpc));
             let grpc_status = grpc.then(|| failure.grpc_status());
             let failure = Some(failure.reason.as_str());
             recorder.end(End { grpc_status, failure, ..ended(Outcome::MeshFailure, body.moved(), 0) });

@@ -8,7 +8,7 @@ use conduit_tls::peer_identity;
 use tokio::net::TcpStream;
 
 use super::accept::Conn;
-use super::{Inbound, exchange, streams, tunnels as hbone};
+use super::{Inbound, exchange, tunnels as hbone, watched};
 use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP2};
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -27,9 +27,10 @@ pub async fn requests(conn: Conn) {
         Some(ALPN_HTTP2) => true,
         _ => return,
     };
+    let proof = conduit_tls::proof(tls.get_ref().1);
     let client = Stream::new(Io::TlsServer(Box::new(tls)));
     let conn = Conn { inbound, client, source, destination, tls: Some(facts) };
-    if http2 { Box::pin(streams::serve(conn)).await } else { exchange::serve(conn).await }
+    if http2 { Box::pin(watched::serve(conn, proof)).await } else { exchange::serve(conn).await }
 }
 
 /// Serves a mesh proxy, ours or another mesh's, that brings tunnels.

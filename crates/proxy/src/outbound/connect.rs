@@ -64,6 +64,8 @@ pub struct Http2 {
     pub send: SendRequest<Bytes>,
     /// How the bytes are protected.
     pub tls: Option<Arc<TlsFacts>>,
+    /// By what the peer's proxy proves that an answer is its own.
+    pub proof: Option<Arc<str>>,
     /// Held by the pool and by every open stream: counting the holders counts the streams.
     pub lease: Arc<()>,
 }
@@ -203,6 +205,10 @@ impl Pool {
         carry: Carry,
     ) -> Result<Http2, Failure> {
         let (io, tls) = self.open(outbound, endpoint, carry).await?;
+        let proof = match &io {
+            Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1).map(Arc::from),
+            _ => None,
+        };
         let frame_bytes_max =
             if matches!(carry, Carry::Hbone) { TUNNEL_FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
         let (send, connection) = h2::client::Builder::new()
@@ -223,7 +229,7 @@ impl Pool {
                 tracing::debug!(%addr, %error, "an HTTP/2 connection ended");
             }
         });
-        Ok(Http2 { send, tls, lease: Arc::new(()) })
+        Ok(Http2 { send, tls, proof, lease: Arc::new(()) })
     }
 
     async fn open(

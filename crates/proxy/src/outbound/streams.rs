@@ -14,7 +14,7 @@ use conduit_logic::words::{Direction, Protocol};
 use conduit_process::tasks::Tasks;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio_util::sync::CancellationToken;
 
 use super::Outbound;
@@ -27,7 +27,7 @@ use super::connect::{
 use crate::failure::Failure;
 use crate::http::answer;
 use crate::http::gather::Gathered;
-use crate::http::head::PROXY_ERROR;
+use crate::http::head::{PROXY_ERROR, PROXY_PROOF};
 use crate::http::streams::{Answer, Broken, Passed, RequestBody, ask, pass};
 use crate::record::{End, Recorder, Start};
 use crate::tcp::stream::Stream;
@@ -225,16 +225,15 @@ impl StreamOf {
 
     async fn respond(
         &self,
-        answered: Answered,
+        mut answered: Answered,
         body: &mut RequestBody,
         respond: SendResponse<Bytes>,
         grpc: bool,
         recorder: Option<Recorder>,
     ) {
         let Some(mut recorder) = recorder else { return };
-        let headers = answered.answer.0.headers();
         let status = answered.answer.0.status().as_u16();
-        let mesh = answered.connection.tls.is_some() && headers.contains_key(PROXY_ERROR);
+        let mesh = is_proxys(answered.answer.0.headers_mut(), answered.connection.proof.as_deref());
         recorder.response(status);
         let Passed { received, grpc_status, broken } = pass(answered.answer, body, respond).await;
         let sent = body.moved();
@@ -327,6 +326,15 @@ pub fn outcome(status: u16, grpc: bool, grpc_status: Option<u32>, mesh: bool) ->
         (true, false) => Outcome::Failure,
         (false, false) => Outcome::Success,
     }
+}
+
+/// Whether the peer's proxy gave this answer itself, and proves it. What says so without a proof is taken out.
+fn is_proxys(headers: &mut HeaderMap, proof: Option<&str>) -> bool {
+    let proven = headers.remove(PROXY_PROOF).is_some_and(|given| proof.is_some_and(|proof| given == proof));
+    if !proven {
+        headers.remove(PROXY_ERROR);
+    }
+    proven && headers.contains_key(PROXY_ERROR)
 }
 
 /// The head as it is sent on: the same, but for what a proxy alone may set.

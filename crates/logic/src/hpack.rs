@@ -1,0 +1,259 @@
+//! Reads the header blocks of one direction of an HTTP/2 connection and keeps the table that they refer to. It only reads: blocks
+//! pass on as they came. What it keeps and what it gives out is bounded, whatever the peer sends.
+//!
+//! Source: RFC 7541.
+
+use std::collections::VecDeque;
+
+use crate::huffman;
+
+/// The most that a table may hold, by the standard's measure: what every peer starts with. Peers are kept to it by their SETTINGS.
+pub const TABLE_BYTES_MAX: usize = 4096;
+/// What an entry counts beside its name and value (RFC 7541 section 4.1).
+const ENTRY_BYTES: usize = 32;
+/// Space for a field that is kept between blocks; larger ones give theirs back.
+const KEPT_BYTES_MAX: usize = 1024;
+
+/// The fields that need not be sent (RFC 7541 appendix A).
+const STATIC: [(&str, &str); 61] = [
+    (":authority", ""),
+    (":method", "GET"),
+    (":method", "POST"),
+    (":path", "/"),
+    (":path", "/index.html"),
+    (":scheme", "http"),
+    (":scheme", "https"),
+    (":status", "200"),
+    (":status", "204"),
+    (":status", "206"),
+    (":status", "304"),
+    (":status", "400"),
+    (":status", "404"),
+    (":status", "500"),
+    ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept-language", ""),
+    ("accept-ranges", ""),
+    ("accept", ""),
+    ("access-control-allow-origin", ""),
+    ("age", ""),
+    ("allow", ""),
+    ("authorization", ""),
+    ("cache-control", ""),
+    ("content-disposition", ""),
+    ("content-encoding", ""),
+    ("content-language", ""),
+    ("content-length", ""),
+    ("content-location", ""),
+    ("content-range", ""),
+    ("content-type", ""),
+    ("cookie", ""),
+    ("date", ""),
+    ("etag", ""),
+    ("expect", ""),
+    ("expires", ""),
+    ("from", ""),
+    ("host", ""),
+    ("if-match", ""),
+    ("if-modified-since", ""),
+    ("if-none-match", ""),
+    ("if-range", ""),
+    ("if-unmodified-since", ""),
+    ("last-modified", ""),
+    ("link", ""),
+    ("location", ""),
+    ("max-forwards", ""),
+    ("proxy-authenticate", ""),
+    ("proxy-authorization", ""),
+    ("range", ""),
+    ("referer", ""),
+    ("refresh", ""),
+    ("retry-after", ""),
+    ("server", ""),
+    ("set-cookie", ""),
+    ("strict-transport-security", ""),
+    ("transfer-encoding", ""),
+    ("user-agent", ""),
+    ("vary", ""),
+    ("via", ""),
+    ("www-authenticate", ""),
+];
+
+/// Why a block cannot be read. The connection cannot go on: the table is not known any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// It is not encoded as it must be.
+    Invalid,
+    /// Its fields are larger than is accepted.
+    TooLarge,
+}
+
+impl From<huffman::Invalid> for Broken {
+    fn from(_: huffman::Invalid) -> Self {
+        Self::Invalid
+    }
+}
+
+/// A field of the table: its name and value in one piece.
+#[derive(Debug)]
+struct Entry {
+    text: Box<[u8]>,
+    name: usize,
+}
+
+/// What is kept of one direction.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The newest first.
+    table: VecDeque<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+    /// The field that is being read.
+    text: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { table: VecDeque::new(), bytes: 0, bytes_max: TABLE_BYTES_MAX, text: Vec::new() }
+    }
+}
+
+impl Decoder {
+    /// Reads one whole block and gives each field's name and value, in order.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its fields are larger than `list_bytes_max`, each counted with 32 bytes more (RFC 9113 section 6.5.2).
+    pub fn decode(
+        &mut self,
+        mut block: &[u8],
+        list_bytes_max: usize,
+        mut field: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), Broken> {
+        let (mut left, mut begun) = (list_bytes_max, false);
+        let mut text = std::mem::take(&mut self.text);
+        while let Some(first) = block.first().copied() {
+            if first & 0xe0 == 0x20 {
+                // Only in front of all fields.
+                let size = integer(&mut block, 5)?;
+                if begun || size > TABLE_BYTES_MAX {
+                    return Err(Broken::Invalid);
+                }
+                self.resize(size);
+                continue;
+            }
+            begun = true;
+            text.clear();
+            let (prefix, kept) = match first {
+                0x80.. => (7, false),
+                0x40.. => (6, true),
+                _ => (4, false),
+            };
+            let index = integer(&mut block, prefix)?;
+            let whole = prefix == 7;
+            let name = match index {
+                0 if whole => return Err(Broken::Invalid),
+                0 => {
+                    string(&mut block, left, &mut text)?;
+                    text.len()
+                }
+                index => self.copy(index, whole, &mut text)?,
+            };
+            if !whole {
+                string(&mut block, left, &mut text)?;
+            }
+            left = left.checked_sub(text.len() + ENTRY_BYTES).ok_or(Broken::TooLarge)?;
+            field(&text[..name], &text[name..]);
+            if kept {
+                self.insert(&text, name);
+            }
+        }
+        if text.capacity() <= KEPT_BYTES_MAX {
+            self.text = text;
+        }
+        Ok(())
+    }
+
+    /// Copies a name, or a whole field, that an index stands for; returns how long the name is.
+    fn copy(&self, index: usize, whole: bool, text: &mut Vec<u8>) -> Result<usize, Broken> {
+        let (name, value) = match STATIC.get(index - 1) {
+            Some((name, value)) => (name.as_bytes(), value.as_bytes()),
+            None => {
+                let entry = self.table.get(index - 1 - STATIC.len()).ok_or(Broken::Invalid)?;
+                entry.text.split_at(entry.name)
+            }
+        };
+        text.extend_from_slice(name);
+        if whole {
+            text.extend_from_slice(value);
+        }
+        Ok(name.len())
+    }
+
+    fn insert(&mut self, text: &[u8], name: usize) {
+        let bytes = text.len() + ENTRY_BYTES;
+        self.shrink(self.bytes_max.saturating_sub(bytes));
+        // A field larger than the table only empties it (section 4.4).
+        if bytes <= self.bytes_max {
+            self.table.push_front(Entry { text: text.into(), name });
+            self.bytes += bytes;
+        }
+    }
+
+    fn resize(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.shrink(bytes_max);
+    }
+
+    /// Forgets the oldest fields until the rest has room in `bytes_max`.
+    fn shrink(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max
+            && let Some(oldest) = self.table.pop_back()
+        {
+            self.bytes -= oldest.text.len() + ENTRY_BYTES;
+        }
+    }
+}
+
+/// Takes an integer whose first byte has `prefix` bits of it (section 5.1).
+fn integer(block: &mut &[u8], prefix: u32) -> Result<usize, Broken> {
+    let mut take = || {
+        let (byte, rest) = block.split_first().ok_or(Broken::Invalid)?;
+        *block = rest;
+        Ok::<usize, Broken>(usize::from(*byte))
+    };
+    let most = (1 << prefix) - 1;
+    let mut value = take()? & most;
+    if value < most {
+        return Ok(value);
+    }
+    // Four more bytes hold every length that is accepted.
+    for shift in [0, 7, 14, 21] {
+        let byte = take()?;
+        value += (byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Broken::Invalid)
+}
+
+/// Takes a string of at most `bytes_max` (section 5.2) and appends it to `text`.
+fn string(block: &mut &[u8], bytes_max: usize, text: &mut Vec<u8>) -> Result<(), Broken> {
+    let huffman = block.first().is_some_and(|byte| byte & 0x80 != 0);
+    let length = integer(block, 7)?;
+    if length > bytes_max {
+        return Err(Broken::TooLarge);
+    }
+    let (string, rest) = block.split_at_checked(length).ok_or(Broken::Invalid)?;
+    *block = rest;
+    if huffman {
+        huffman::decode(string, text)?;
+    } else {
+        text.extend_from_slice(string);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "hpack_tests.rs"]
+mod tests;
