@@ -5,7 +5,7 @@ use conduit_testbed::spec::{self, Spec};
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, grpc_call, grpc_server, idle};
+use crate::support::{SOON, grpc_call, grpc_server, idle, python};
 
 fn demo(role: &str, port: u16) -> Spec {
     let conduit = spec::executable("conduit").display().to_string();
@@ -146,4 +146,31 @@ fn a_deadline_reaches_the_server_and_ends_the_call_on_both_sides() {
     assert!(near > 2.0 && near <= 7.0, "of a deadline of 7 s the server saw {near} s");
     assert_eq!(seen["none"], "none", "no deadline is made up");
     assert_eq!((&seen["late"], &seen["seen"]), (&"DEADLINE_EXCEEDED".into(), &true.into()), "{seen}");
+}
+
+/// Waits until a call of the client's is under way; returns its server's pod.
+fn under_way<'a>(world: &World, pods: &[&'a str]) -> &'a str {
+    wait::for_some(SOON, || pods.iter().copied().find(|pod| world.log(pod).contains("began")))
+}
+
+#[test]
+fn a_call_whose_server_dies_is_told_as_unavailable_by_its_proxy_and_the_next_one_is_served() {
+    let world = World::start();
+    world.run(grpc_server("bytes").replicas(2));
+    world.run(idle("client"));
+    let call = world.begin("client", &python("grpc_client.py", &["bytes:8080", "lost"]));
+    world.crash(under_way(&world, &["bytes-1", "bytes-2"]));
+    let lost: serde_json::Value = serde_json::from_str(call.wait().text()).unwrap();
+    assert_eq!((&lost["code"], &lost["answer"]), (&"UNAVAILABLE".into(), &"again".into()), "{lost}");
+    assert!(lost["details"].as_str().unwrap().contains("application"), "the server's proxy said so: {lost}");
+}
+
+#[test]
+fn a_servers_proxy_that_is_stopped_lets_the_call_under_way_come_to_its_end() {
+    let world = bytes();
+    let call = world.begin("client", &python("grpc_client.py", &["bytes:8080", "long"]));
+    under_way(&world, &["bytes-1"]);
+    world.client().signal("bytes-1", libc::SIGTERM, true).unwrap();
+    let long: serde_json::Value = serde_json::from_str(call.wait().text()).unwrap();
+    assert_eq!((&long["code"], &long["answer"]), (&"OK".into(), &true.into()), "{long}");
 }

@@ -82,5 +82,31 @@ def large():
     return unary("Echo", early="y" * 20_000)
 
 
-calls = {"large": large, "collect": collect, "chat": chat, "cancel": cancel, "deadline": deadline}
+def lost():
+    """A call whose server is killed by somebody meanwhile, and one more by another server."""
+    call = method("unary_stream", "Watch")(b"", PATIENCE)
+    try:
+        for _ in call:
+            pass
+    except grpc.RpcError:
+        pass
+    again = method("unary_unary", "Echo").with_call(b"again", PATIENCE)[0]
+    return facts(call, again)
+
+
+def long():
+    """A call of two seconds."""
+    words = ["word%d" % n for n in range(20)]
+
+    def slowly():
+        for word in words:
+            yield word.encode()
+            time.sleep(0.1)
+
+    call = method("stream_stream", "Chat")(slowly(), PATIENCE)
+    heard = [part.decode() for part in call]
+    return facts(call, heard == [word.upper() for word in words])
+
+
+calls = {"lost": lost, "long": long, "large": large, "collect": collect, "chat": chat, "cancel": cancel, "deadline": deadline}
 print(json.dumps(calls[what]() if what in calls else unary(what)))

@@ -41,6 +41,7 @@ def sleep(request, context):
 
 def watch(request, context):
     count("watch", context)
+    print("began", flush=True)
     number = 0
     while context.is_active():
         yield str(number).encode()
@@ -55,6 +56,7 @@ def collect(requests, context):
 
 
 def chat(requests, context):
+    print("began", flush=True)
     for part in requests:
         yield part.upper()
     context.set_trailing_metadata([("x-late", "bye")])
