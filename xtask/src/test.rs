@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test there is, in stages. It says first what it will build and install, shows each stage's progress,
 //! goes on after a stage that failed, and ends with one line of counts. What a stage printed is in its log under
 //! `target/xtask-logs`. Tests that share the machine's network and clock with whatever else runs on it get a second chance, alone,
-//! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing.
+//! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing. Only
+//! root is not asked for: without it the cluster's stage is left out, which the first lines and the last ones say.
 
 use std::env::join_paths;
 use std::time::Instant;
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// Only these stages, by name
     #[arg(long, value_delimiter = ',', value_name = "STAGE,…")]
     only: Vec<String>,
+    /// All stages but these, by name
+    #[arg(long, value_delimiter = ',', value_name = "STAGE,…")]
+    without: Vec<String>,
     /// Only tests whose name contains this, of the unit and end-to-end tests
     filter: Option<String>,
 }
@@ -37,10 +41,13 @@ impl Options {
     }
 
     fn wants(&self, stage: &Stage) -> bool {
+        if self.without.iter().any(|name| name == stage.name) {
+            return false;
+        }
         if !self.only.is_empty() {
             return self.only.iter().any(|name| name == stage.name);
         }
-        !stage.asked && (stage.quick || !self.fast) && (stage.filters || self.filter.is_none())
+        (stage.quick || !self.fast) && (stage.filters || self.filter.is_none())
     }
 }
 
@@ -50,8 +57,8 @@ struct Stage {
     what: &'static str,
     quick: bool,
     filters: bool,
-    /// Runs only when it is named: it builds Kubernetes first.
-    asked: bool,
+    /// Needs root, and is left out without it unless it is named.
+    root: bool,
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
@@ -77,7 +84,7 @@ const STAGES: [Stage; 13] = [
     },
     Stage {
         filters: true,
-        asked: true,
+        root: true,
         ..stage("k8s", "end to end: a real Kubernetes cluster", false, run_kubernetes)
     },
 ];
@@ -88,16 +95,20 @@ const fn stage(
     quick: bool,
     run: fn(&Options, &mut Log) -> Result<bool>,
 ) -> Stage {
-    Stage { name, what, quick, filters: false, asked: false, run }
+    Stage { name, what, quick, filters: false, root: false, run }
 }
 
 /// Runs the stages that the options want; returns whether nothing failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    if let Some(unknown) = options.only.iter().find(|name| STAGES.iter().all(|stage| stage.name != **name)) {
+    let mut named = options.only.iter().chain(&options.without);
+    if let Some(unknown) = named.find(|name| STAGES.iter().all(|stage| stage.name != **name)) {
         bail!("there is no stage {unknown}; there are {}", STAGES.map(|stage| stage.name).join(", "));
     }
-    let stages: Vec<&Stage> = STAGES.iter().filter(|stage| options.wants(stage)).collect();
+    let wanted = STAGES.iter().filter(|stage| options.wants(stage));
+    let allowed = |stage: &&Stage| !stage.root || !options.only.is_empty() || is_root();
+    let (stages, left_out): (Vec<&Stage>, Vec<&Stage>) = wanted.partition(allowed);
     announce(&stages);
+    tell_of(&left_out);
     let (mut total, mut failures, mut flaky) = (Counts::default(), Vec::new(), Vec::new());
     for (index, stage) in stages.iter().enumerate() {
         println!("[{}/{}] {}: {}", index + 1, stages.len(), stage.name, stage.what);
@@ -122,8 +133,23 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !flaky.is_empty() {
         println!("flaky, passed only when run again alone: {}", flaky.join(", "));
     }
+    tell_of(&left_out);
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(total.failed == 0)
+}
+
+/// Says which stages are not run.
+fn tell_of(left_out: &[&Stage]) {
+    for stage in left_out {
+        println!(
+            "not run, since it needs root: {} ({}); `cargo xtask test` as root runs it",
+            stage.name, stage.what
+        );
+    }
+}
+
+fn is_root() -> bool {
+    output(std::process::Command::new("id").arg("-u")).is_ok_and(|user| user.trim() == "0")
 }
 
 /// Runs one stage; a failure that no test binary counted, such as a build's, counts as one.
@@ -158,7 +184,7 @@ fn announce(stages: &[&Stage]) {
     );
     if stages.iter().any(|stage| !stage.quick) {
         println!(
-            "about 35 minutes on 2 cores when nothing is built, about 10 when everything is; --fast is the quick part"
+            "about 50 minutes on 2 cores when nothing is built, about 25 when everything is; --fast is the quick part"
         );
         if stages.iter().any(|stage| stage.name == "k8s") && !cluster_parts::is_built() {
             println!(
@@ -280,7 +306,7 @@ const CLUSTER: &str = "tests";
 
 /// Starts a cluster with Conduit's images, runs the tests in it and takes it down, whatever came of them.
 fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
-    if output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+    if !is_root() {
         bail!(
             "a Kubernetes cluster needs root; run `cargo xtask test --only k8s` as root, all other stages run without"
         );
