@@ -13,11 +13,9 @@ mod samples;
 mod serve;
 mod subject;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-
-use load::{Kind, Plan};
 
 /// Measures what a proxy costs.
 #[derive(Debug, Parser)]
@@ -31,6 +29,12 @@ struct Args {
 enum Command {
     /// Sets up a world, runs every load in it with and without proxies, and writes what it found.
     Run(run::Plan),
+    /// Writes the page and the plots of a result anew.
+    Render {
+        /// Directory with benchmark.json.
+        #[arg(default_value = "docs/benchmarks")]
+        dir: PathBuf,
+    },
     /// Serves the other end of the load, until it is killed.
     Serve {
         /// What to serve and on which port of every address, as in http=8080; without any it only waits.
@@ -40,31 +44,7 @@ enum Command {
         bytes: usize,
     },
     /// Sends load and prints one JSON document with what came of it.
-    Load {
-        /// What to send.
-        kind: Kind,
-        /// Host and port of the server.
-        #[arg(long)]
-        to: String,
-        /// Requests per second, sent at their time whatever the answers do; 0: as many as the connections take.
-        #[arg(long, default_value_t = 0)]
-        rate: u32,
-        /// How long to send, in seconds.
-        #[arg(long, default_value_t = 10)]
-        seconds: u64,
-        /// Connections.
-        #[arg(long, default_value_t = 16)]
-        connections: usize,
-        /// gRPC calls under way at once on each connection, at most.
-        #[arg(long, default_value_t = 16)]
-        calls: usize,
-        /// Make a new connection for each request (http, echo).
-        #[arg(long)]
-        fresh: bool,
-        /// Bytes of each TCP message or gRPC request.
-        #[arg(long, default_value_t = 128)]
-        bytes: usize,
-    },
+    Load(load::Arguments),
     /// Is the least that a pair of proxies can be: TLS from rustls, and bytes copied. Set up by its environment, as
     /// docs/benchmarks/proxies/README.md says.
     Floor,
@@ -82,16 +62,9 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(plan) => run::run(&plan),
+        Command::Render { dir } => run::render(&dir),
         Command::Serve { services, bytes } => serve::run(&services, bytes),
-        Command::Load { kind, to, rate, seconds, connections, calls, fresh, bytes } => {
-            if fresh {
-                load::reuse_ports();
-            }
-            let duration = Duration::from_secs(seconds);
-            let plan = Plan { kind, to, rate, duration, connections, calls, fresh, bytes };
-            println!("{}", serde_json::to_string_pretty(&load::run(&plan)?)?);
-            Ok(())
-        }
+        Command::Load(arguments) => load::print(arguments),
         Command::Floor => floor::run(),
         Command::Hold { to, connections } => load::hold(&to, connections),
     }

@@ -8,9 +8,13 @@ use crate::processes::Machine;
 use crate::report::{CONDUIT, Case, DIRECT, Memory, Report, Run};
 
 impl Report {
-    /// The page.
-    pub(crate) fn markdown(&self) -> String {
+    /// The page; `notes` come first.
+    pub(crate) fn markdown(&self, notes: &str) -> String {
         let mut text = String::from("# Benchmark\n\n");
+        if !notes.is_empty() {
+            text.push_str(notes.trim());
+            text.push_str("\n\n## What was measured\n\n");
+        }
         self.how(&mut text);
         self.ratios(&mut text);
         self.fixed_rates(&mut text);
@@ -26,7 +30,12 @@ impl Report {
             (case.name(), self.each(&proxies, |name| self.median_of(name, case, Run::cpu_per_unit) * 1e5))
         });
         let latency = self.cases().into_iter().filter(|case| case.rate > 0).map(|case| {
-            let p50 = |name: &str| self.median_of(name, case, |run| run.outcome.p50_us);
+            // Without an answer there is no latency.
+            let p50 = |name: &str| {
+                self.median_of(name, case, |run| {
+                    if run.outcome.succeeded > 0 { run.outcome.p50_us } else { f64::NAN }
+                })
+            };
             (case.name(), self.each(&proxies, |name| p50(name) - p50(DIRECT)))
         });
         let memory = |state: &str, of: fn(&Memory) -> [u64; 2]| {

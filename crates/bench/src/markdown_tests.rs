@@ -26,8 +26,9 @@ fn the_tables_show_what_a_proxy_adds_to_direct() {
         }],
         ..Report::default()
     };
-    let text = report.markdown();
+    let text = report.markdown("What people say.\n");
     for line in [
+        "What people say.",
         "| HTTP/1.1 500/s | 2.00 |",
         "| HTTP/1.1, 16 | - |",
         "| HTTP/1.1 500/s | direct | 100 | 900 | 0 | - | - | - | - | 0 |",

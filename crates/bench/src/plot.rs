@@ -14,6 +14,8 @@ const BAR: f64 = 13.0;
 const TOP: f64 = 56.0;
 /// Space between groups.
 const GAP: f64 = 9.0;
+/// A value of so many medians would make all others too short to be told apart.
+const OUT_OF_PROPORTION: f64 = 5.0;
 /// Colours of the subjects, in order; they can be told apart without seeing red or green (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#999999", "#e69f00", "#56b4e9", "#cc79a7", "#009e73"];
 
@@ -27,16 +29,20 @@ pub(crate) struct Bars<'a> {
     pub(crate) rows: Vec<(String, Vec<f64>)>,
 }
 
+/// What the longest bar stands for: the largest value that is not out of all proportion. Larger ones are drawn as long; their
+/// figure says what they are.
+fn longest(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let usual = values.get(values.len() / 2).map_or(0.0, |median| median * OUT_OF_PROPORTION);
+    values.into_iter().filter(|value| *value <= usual).fold(f64::MIN_POSITIVE, f64::max)
+}
+
 /// Draws them. A value that is no number, or below zero, has no bar.
 pub(crate) fn bars(bars: &Bars) -> String {
     let group = BAR * bars.subjects.len() as f64 + GAP;
     let height = TOP + group * bars.rows.len() as f64;
     let drawn = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
-    let most = bars
-        .rows
-        .iter()
-        .flat_map(|(_, values)| values)
-        .fold(f64::MIN_POSITIVE, |most, v| most.max(drawn(*v)));
+    let most = longest(bars.rows.iter().flat_map(|(_, values)| values).map(|value| drawn(*value)).collect());
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"8\" y=\"20\" font-size=\"14\">{}</text>\n",
@@ -58,7 +64,7 @@ pub(crate) fn bars(bars: &Bars) -> String {
         let _ =
             writeln!(svg, "<text x=\"{}\" y=\"{middle:.1}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0);
         for (n, value) in values.iter().enumerate() {
-            let (y, width) = (top + BAR * n as f64, (WIDTH - LEFT - RIGHT) * drawn(*value) / most);
+            let (y, width) = (top + BAR * n as f64, (WIDTH - LEFT - RIGHT) * (drawn(*value) / most).min(1.0));
             let _ = writeln!(
                 svg,
                 "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{}\" fill=\"{}\"/>\

@@ -34,10 +34,15 @@ const CALLS_FIXED: usize = 64;
 /// Seconds of load before each run that are not measured: connections are opened, caches filled.
 const WARM_UP_SECONDS: u64 = 1;
 
+/// The file with every run.
+const RESULT: &str = "benchmark.json";
+/// A file with what people have to say of a result; the page begins with it.
+const NOTES: &str = "notes.md";
+
 /// What to run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Plan {
-    /// Directory to write benchmark.json and README.md to.
+    /// Directory to write the result and its page to. The page begins with what stands there in notes.md.
     #[arg(long, default_value = "docs/benchmarks")]
     out: PathBuf,
     /// Seconds of each run.
@@ -89,12 +94,25 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
     let report = measured?;
     down?;
     fs::create_dir_all(&plan.out)?;
-    fs::write(plan.out.join("benchmark.json"), serde_json::to_string_pretty(&report)? + "\n")?;
-    fs::write(plan.out.join("README.md"), report.markdown())?;
+    fs::write(plan.out.join(RESULT), serde_json::to_string_pretty(&report)? + "\n")?;
+    write(&report, &plan.out)
+}
+
+/// Writes the page and the plots of a result in `dir`.
+pub(crate) fn render(dir: &Path) -> anyhow::Result<()> {
+    let file = dir.join(RESULT);
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let report = serde_json::from_str(&text).with_context(|| format!("{} is no result", file.display()))?;
+    write(&report, dir)
+}
+
+fn write(report: &Report, dir: &Path) -> anyhow::Result<()> {
+    let notes = fs::read_to_string(dir.join(NOTES)).unwrap_or_default();
+    fs::write(dir.join("README.md"), report.markdown(&notes))?;
     for (file, svg) in report.plots() {
-        fs::write(plan.out.join(file), svg)?;
+        fs::write(dir.join(file), svg)?;
     }
-    eprintln!("written to {}: benchmark.json, README.md and its plots", plan.out.display());
+    eprintln!("written to {}: README.md and its plots", dir.display());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Keeps what the process holds of memory close to what it uses: one heap for all threads, and freed pages given back to the
-//! kernel. Depends on the C library's allocator only; with another C library than glibc it does nothing.
+//! Keeps what the process holds of memory close to what it uses: one heap for all threads, freed pages given back to the kernel, and
+//! pages of the program that only its start needed unmapped. Depends on the C library's allocator, and on what the linker says of
+//! where the program lies; with another C library than glibc the heap is left alone.
 
 #![expect(unsafe_code, reason = "the allocator's settings have no safe interface")]
 
@@ -34,6 +35,28 @@ pub fn trim() {
     unsafe {
         libc::malloc_trim(0)
     };
+}
+
+unsafe extern "C" {
+    /// Where the program's file is mapped (made by the linker).
+    static __ehdr_start: u8;
+    /// The end of its code. Behind it is what was written to when the program was loaded.
+    static etext: u8;
+}
+
+/// Unmaps the program's code and constants. What is used comes back from the page cache when it is used, 64 KiB at once, for some
+/// microseconds; what only the start needed does not, and is most of it. To be called now and then, as [`trim`] is.
+pub fn unmap_unused_code() {
+    // SAFETY: sysconf takes an integer.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    let (begin, end) = (&raw const __ehdr_start as usize, &raw const etext as usize);
+    if !page.is_power_of_two() || end <= begin {
+        return;
+    }
+    let length = (end & !(page - 1)).saturating_sub(begin);
+    // SAFETY: the range is the program's read-only segments, which are mapped from its file and never written to (a program
+    // with relocations in its code does not link): the kernel reads any page of it again from the file.
+    unsafe { libc::madvise(begin as *mut libc::c_void, length, libc::MADV_DONTNEED) };
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ use crate::{identity, tap, telemetry};
 
 /// How often idle connections and unused destinations are looked for, and freed memory is given back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// The first time is sooner: most of what the start needed is not needed any more.
+const FIRST_SWEEP: Duration = Duration::from_secs(2);
 
 /// Runs the proxy until it is told to stop and has drained.
 ///
@@ -179,11 +181,14 @@ fn listen_for_traffic(
     );
     let (out, stop) = (outbound.clone(), accepting.token().clone());
     accepting.spawn("sweep", async move {
+        let mut pause = FIRST_SWEEP;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {
+                () = tokio::time::sleep(pause) => {
+                    pause = SWEEP_INTERVAL;
                     out.services.sweep(out.config.idle_timeout);
                     memory::trim();
+                    memory::unmap_unused_code();
                 }
                 () = stop.cancelled() => return,
             }

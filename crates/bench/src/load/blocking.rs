@@ -41,7 +41,7 @@ pub(super) fn connect(to: &str) -> anyhow::Result<TcpStream> {
 
 /// Lets this pod's ports be used again a second after their connection's end: a new connection for each request would else use
 /// all of them up within seconds. Where that may not be set, connections fail then, and are counted.
-pub(crate) fn reuse_ports() {
+pub(super) fn reuse_ports() {
     for (setting, value) in [("tcp_tw_reuse", "1"), ("ip_local_port_range", "1024 65000")] {
         if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{setting}"), value) {
             eprintln!("conduit-bench: net.ipv4.{setting} stays as it is: {error}");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::samples::Samples;
 
-pub(crate) use blocking::{hold, reuse_ports};
+pub(crate) use blocking::hold;
 
 /// How long an answer may take; then the request has failed and its connection is closed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +30,49 @@ pub(crate) enum Kind {
     Echo,
     /// As many bytes over TCP connections as go.
     Bulk,
+}
+
+/// One run of load, as it is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What to send.
+    kind: Kind,
+    /// Host and port of the server.
+    #[arg(long)]
+    to: String,
+    /// Requests per second, sent at their time whatever the answers do; 0: as many as the connections take.
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// How long to send, in seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// gRPC calls under way at once on each connection, at most.
+    #[arg(long, default_value_t = 16)]
+    calls: usize,
+    /// Make a new connection for each request (http, echo).
+    #[arg(long)]
+    fresh: bool,
+    /// Bytes of each TCP message or gRPC request.
+    #[arg(long, default_value_t = 128)]
+    bytes: usize,
+}
+
+/// Runs it and prints one JSON document with what came of it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn print(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { kind, to, rate, seconds, connections, calls, fresh, bytes } = arguments;
+    if fresh {
+        blocking::reuse_ports();
+    }
+    let duration = Duration::from_secs(seconds);
+    let outcome = run(&Plan { kind, to, rate, duration, connections, calls, fresh, bytes })?;
+    println!("{}", serde_json::to_string_pretty(&outcome)?);
+    Ok(())
 }
 
 /// One run of load.
