@@ -39,7 +39,7 @@ const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// Why a connection cannot be watched, and so not passed on, any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// It does not begin as HTTP/2 does.
+    /// It does not begin as HTTP/2 does, with SETTINGS behind a client's preface.
     NoPreface,
     /// A frame that is not as long as its kind must be, or not where it may be.
     Frame,
@@ -116,8 +116,8 @@ pub struct Frames {
     block_bytes_max: usize,
     /// The most streams that the other end is told it may open; none where it is not told.
     streams_max: Option<u32>,
-    /// It has been told.
-    told: bool,
+    /// The first frame, SETTINGS, was passed on.
+    begun: bool,
 }
 
 impl Frames {
@@ -139,7 +139,7 @@ impl Frames {
             fields: Decoder::default(),
             block_bytes_max,
             streams_max: Some(streams_max),
-            told: false,
+            begun: false,
         }
     }
 
@@ -147,6 +147,12 @@ impl Frames {
     #[must_use]
     pub const fn is_between(&self) -> bool {
         matches!(self.at, At::Header(0)) && self.unfinished.is_none()
+    }
+
+    /// Whether the first frame was passed on, SETTINGS. Before it nothing was, but for a client's preface.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Takes what came, tells of it and appends to `out` what is to be passed on.
@@ -202,6 +208,9 @@ impl Frames {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let frame = Frame { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff };
+        if !self.begun && !frame.sets() {
+            return Err(Broken::NoPreface);
+        }
         let continues = self.unfinished.is_some_and(|(first, _)| first.stream == frame.stream);
         if (kind == CONTINUATION) != self.unfinished.is_some() || (kind == CONTINUATION && !continues) {
             return Err(Broken::Frame);
@@ -283,7 +292,7 @@ impl Frames {
 
     /// Passes settings on, as they may be.
     fn settings(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        let mut streams_max = self.streams_max.filter(|_| !self.told);
+        let mut streams_max = self.streams_max.filter(|_| !self.begun);
         let begin = out.len();
         out.extend_from_slice(&self.header);
         let mut set = |setting: u16, value: u32| {
@@ -305,7 +314,7 @@ impl Frames {
         if let Some(streams_max) = streams_max {
             set(MAX_CONCURRENT_STREAMS, streams_max);
         }
-        self.told = true;
+        self.begun = true;
         let length = (out.len() - begin - HEADER_BYTES) as u32;
         out[begin..begin + 3].copy_from_slice(&length.to_be_bytes()[1..]);
     }

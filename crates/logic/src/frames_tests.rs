@@ -48,6 +48,13 @@ fn client() -> Vec<u8> {
     .concat()
 }
 
+/// From a server that has begun.
+fn server() -> Frames {
+    let mut frames = Frames::of_server(1024, 50);
+    frames.pass(&frame(SETTINGS, 0, 0, &[]), &mut Vec::new(), &mut Told::default()).unwrap();
+    frames
+}
+
 #[test]
 fn streams_are_told_of_and_bytes_stay_as_they_are_however_they_are_cut() {
     let client = client();
@@ -82,7 +89,7 @@ fn streams_are_told_of_and_bytes_stay_as_they_are_however_they_are_cut() {
 
 #[test]
 fn a_frame_of_ones_own_has_no_place_inside_of_another_or_of_a_split_block() {
-    let (mut frames, mut out, mut told) = (Frames::of_server(1024, 50), Vec::new(), Told::default());
+    let (mut frames, mut out, mut told) = (server(), Vec::new(), Told::default());
     let mut between = |bytes: &[u8]| {
         frames.pass(bytes, &mut out, &mut told).unwrap();
         frames.is_between()
@@ -140,9 +147,16 @@ fn what_cannot_be_followed_ends_the_connection() {
         (frame(HEADERS, END_HEADERS, 1, &[0; 1025]), Broken::TooLarge),
         (flood, Broken::TooLarge),
     ] {
-        let told = Frames::of_server(1024, 50).pass(&bytes, &mut Vec::new(), &mut Told::default());
+        let told = server().pass(&bytes, &mut Vec::new(), &mut Told::default());
         assert_eq!(told, Err(broken), "{bytes:?}");
     }
-    let told = Frames::of_client(1024).pass(b"GET / HTTP/1.1\r\n", &mut Vec::new(), &mut Told::default());
-    assert_eq!(told, Err(Broken::NoPreface));
+    for (mut frames, bytes) in [
+        (Frames::of_client(1024), &b"GET / HTTP/1.1\r\n"[..]),
+        (Frames::of_client(1024), &[PREFACE, &frame(DATA, 0, 1, b"x")].concat()),
+        (Frames::of_server(1024, 50), b"HTTP/1.1 400 Bad Request\r\n"),
+    ] {
+        let mut out = Vec::new();
+        assert_eq!(frames.pass(bytes, &mut out, &mut Told::default()), Err(Broken::NoPreface));
+        assert!(!frames.has_begun() && (out.is_empty() || out == PREFACE));
+    }
 }

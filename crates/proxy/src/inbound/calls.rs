@@ -157,11 +157,11 @@ impl Calls {
 
     /// The application is gone. Returns how the streams that it left open end: as the proxy answers everywhere, with `proof` that it is
     /// the proxy that does. To a gRPC client a lost server is UNAVAILABLE, which it may try again.
-    pub fn application_gone(&mut self, proof: Option<&str>) -> Vec<u8> {
+    pub fn application_gone(&mut self, why: &str, proof: Option<&str>) -> Vec<u8> {
         let mut words = Vec::new();
         let last = self.last();
         for (stream, mut call) in self.open.drain().filter(|(stream, _)| *stream <= last) {
-            let failure = Failure::new(Reason::Reset, "the application ended the connection");
+            let failure = Failure::new(Reason::Reset, why);
             let grpc_status = failure.grpc_status().to_string();
             let grpc = [("grpc-status", grpc_status.as_str()), ("grpc-message", &failure.detail)];
             if call.status > 0 {

@@ -47,6 +47,11 @@ impl Way {
         Self { frames, out: Vec::new(), written: 0, ended: false }
     }
 
+    /// Whether a frame of the proxy's own may follow what is passed on.
+    const fn may_add(&self) -> bool {
+        self.frames.is_between() && self.frames.has_begun()
+    }
+
     /// Moves what can be moved now. Ready when all was passed on that came before the end.
     fn poll(
         &mut self,
@@ -119,9 +124,9 @@ enum End {
     Client,
     /// The proxy drains, and nothing is open any more.
     Drained,
-    /// The application ended the connection, or broke.
-    Application,
-    /// One of both sent what cannot be followed.
+    /// The application ended the connection, or broke: what is said of it.
+    Application(&'static str),
+    /// The peer sent what cannot be followed.
     Broken(Broken),
 }
 
@@ -163,7 +168,7 @@ pub async fn serve(conn: Conn, proof: Option<String>) {
 
 impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.draining && !self.told && self.down.frames.is_between() {
+        if self.draining && !self.told && self.down.may_add() {
             self.told = true;
             self.down.out.extend(own::go_away(own::STREAM_MAX, Code::NO_ERROR));
         }
@@ -178,9 +183,14 @@ impl Passing {
             }
         }
         match self.down.poll(cx, &mut self.server, &mut self.client.io, &mut self.calls.down()) {
-            Poll::Ready(Ok(()) | Err(Stop::From)) => return Poll::Ready(End::Application),
+            Poll::Ready(Ok(()) | Err(Stop::From)) => {
+                return Poll::Ready(End::Application("the application ended the connection"));
+            }
             Poll::Ready(Err(Stop::To)) => return Poll::Ready(End::Client),
-            Poll::Ready(Err(Stop::Broken(broken))) => return Poll::Ready(End::Broken(broken)),
+            Poll::Ready(Err(Stop::Broken(broken))) => {
+                tracing::debug!(?broken, "what the application sends is no HTTP/2 that can be followed");
+                return Poll::Ready(End::Application("the application does not speak HTTP/2"));
+            }
             Poll::Pending => {}
         }
         if self.calls.overflowed() {
@@ -193,23 +203,24 @@ impl Passing {
     /// Tells both ends what is to be told, and whoever counts.
     async fn end(self, end: End, proof: Option<&str>) {
         let Self { mut client, server, down, mut calls, .. } = self;
-        let between = down.frames.is_between() && down.out.is_empty();
         let (words, code) = match end {
             End::Client => {
                 // Open calls are cancelled: the application has to see a break.
                 return if calls.client_gone() { server.abort() } else { _ = client.finish().await };
             }
             End::Drained => (Vec::new(), Code::NO_ERROR),
-            End::Application => (calls.application_gone(proof), Code::NO_ERROR),
+            End::Application(why) => (calls.application_gone(why, proof), Code::NO_ERROR),
             End::Broken(broken) => {
-                tracing::debug!(?broken, "an HTTP/2 connection cannot be followed");
+                tracing::debug!(?broken, "what a peer sends is no HTTP/2 that can be followed");
                 calls.broke_off();
                 server.abort();
                 (Vec::new(), code(broken))
             }
         };
-        if between {
-            last_words(&mut client, &[words, own::go_away(calls.last(), code)].concat()).await;
+        // What comes first from a server is SETTINGS, and an application may have said nothing.
+        let begin = if down.frames.has_begun() { Vec::new() } else { own::settings() };
+        if down.out.is_empty() && (down.may_add() || !down.frames.has_begun()) {
+            last_words(&mut client, &[begin, words, own::go_away(calls.last(), code)].concat()).await;
         } else {
             client.abort();
         }

@@ -5,7 +5,7 @@ use conduit_testbed::spec::{self, Spec};
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, grpc_call, grpc_server, idle, python};
+use crate::support::{SOON, grpc_call, grpc_server, idle, nginx, python};
 
 fn demo(role: &str, port: u16) -> Spec {
     let conduit = spec::executable("conduit").display().to_string();
@@ -163,6 +163,16 @@ fn a_call_whose_server_dies_is_told_as_unavailable_by_its_proxy_and_the_next_one
     let lost: serde_json::Value = serde_json::from_str(call.wait().text()).unwrap();
     assert_eq!((&lost["code"], &lost["answer"]), (&"UNAVAILABLE".into(), &"again".into()), "{lost}");
     assert!(lost["details"].as_str().unwrap().contains("application"), "the server's proxy said so: {lost}");
+}
+
+#[test]
+fn a_server_that_does_not_speak_http2_is_told_as_that() {
+    let world = World::start();
+    world.run(nginx(&world, "bytes", "grpc"));
+    world.run(idle("client"));
+    let call = grpc_call(&world, "client", "bytes", "Echo");
+    assert_eq!(call["code"], "UNAVAILABLE", "{call}");
+    assert_eq!(call["details"], "the application does not speak HTTP/2");
 }
 
 #[test]
