@@ -149,8 +149,7 @@ impl Node {
                 .with_context(|| format!("cannot signal {program}"))?;
         }
         machine::wait(&format!("{program} has ended"), END_TIME, || {
-            let left = self.processes(program);
-            ensure!(processes.iter().all(|pid| !left.contains(pid)), "it still runs");
+            ensure!(processes.iter().all(|pid| machine::has_ended(*pid)), "it still runs");
             Ok(())
         })
     }
