@@ -1,6 +1,6 @@
 //! The controller's configuration: the only reader of arguments and environment. docs/configuration.md is generated from it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,11 +82,11 @@ pub struct RunArguments {
     /// A review of a token by the API server that takes longer is given up; the proxy asks again (source `kubernetes`)
     #[arg(long, env = "CONDUIT_CONTROLLER_TOKEN_REVIEW_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub token_review_timeout: Duration,
-    /// Where proxies are served
-    #[arg(long, env = "CONDUIT_CONTROLLER_GRPC_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::CONTROLLER_GRPC)))]
+    /// Where proxies are served; `[::]` is every address of both IP families, or of IPv4 where the kernel has no IPv6
+    #[arg(long, env = "CONDUIT_CONTROLLER_GRPC_ADDR", default_value_t = everywhere(ports::CONTROLLER_GRPC))]
     pub grpc_addr: SocketAddr,
     /// Where /live, /ready, /metrics and /log-level are served
-    #[arg(long, env = "CONDUIT_CONTROLLER_ADMIN_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::CONTROLLER_ADMIN)))]
+    #[arg(long, env = "CONDUIT_CONTROLLER_ADMIN_ADDR", default_value_t = everywhere(ports::CONTROLLER_ADMIN))]
     pub admin_addr: SocketAddr,
     /// Unix socket of the command line's API; whoever can open it may use it
     #[arg(long, env = "CONDUIT_CONTROLLER_OPERATOR_SOCKET")]
@@ -231,3 +231,8 @@ impl RunArguments {
 pub fn duration(text: &str) -> Result<Duration, String> {
     conduit_logic::words::duration(text)
 }
+/// A port of every address, in both IP families.
+const fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
+}
+
