@@ -4,6 +4,7 @@
 //! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing.
 
 use std::env::join_paths;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{Counts, Log, bin_dir, cargo, failed_test, output, root, target_dir, tools_dir};
 use crate::{cluster, cluster_parts, demo, docs, fuzz, images, instructions, readme, tidy, tools};
 
+use crate::cluster_parts::cert_manager;
 /// How long each fuzz target runs in the smoke stage, in seconds.
 const SMOKE_SECONDS: u64 = 5;
 
@@ -29,6 +31,12 @@ pub(crate) struct Options {
     /// Only tests whose name contains this, of the unit and end-to-end tests
     filter: Option<String>,
 }
+    /// The IP families of the cluster that the stage k8s starts [default: dual]
+    #[arg(long, value_parser = ["v4", "v6", "dual"])]
+    families: Option<String>,
+    /// With the test of the stage k8s that needs cert-manager, which is built first
+    #[arg(long)]
+    cert_manager: bool,
 
 impl Options {
     /// The stages of `cargo xtask lint`.
@@ -291,16 +299,18 @@ fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
         bail!("the release binaries do not build");
     }
     images::pack_release()?;
-    let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", "dual"])?;
+    let cert_manager = options.cert_manager.then(cert_manager::build).transpose()?;
+    let families = options.families.as_deref().unwrap_or("dual");
+    let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", families])?;
     if !log.run(up.env("CONDUIT_CLUSTER_PARTS", &parts), |line| line.starts_with("cluster: "))? {
         bail!("the cluster does not start");
     }
-    let tested = run_in_cluster(options, log);
+    let tested = run_in_cluster(options, cert_manager.as_deref(), log);
     let down = log.run(&mut cluster_command(&["down"])?, |line| line.starts_with("cluster: "))?;
     Ok(tested? && down)
 }
 
-fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
+fn run_in_cluster(options: &Options, cert_manager: Option<&Path>, log: &mut Log) -> Result<bool> {
     let mut import = cluster_command(&["import"])?;
     for name in images::NAMES {
         import.arg(images::default_folder().join(format!("{name}.tar")));
@@ -315,6 +325,10 @@ fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
     };
     run_with_second_chance(options, 4, tests, log)
 }
+        match cert_manager {
+            Some(folder) => tests.env("CONDUIT_CERT_MANAGER", folder),
+            None => tests.args(["--skip", "cert_manager::"]),
+        };
 
 fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {
     let mut command = cluster::program()?;

@@ -98,6 +98,13 @@ pub struct RunArguments {
     /// Trust domain of the mesh
     #[arg(long, env = "CONDUIT_CONTROLLER_TRUST_DOMAIN", default_value = ports::TRUST_DOMAIN)]
     pub trust_domain: String,
+    /// Secret of the type kubernetes.io/tls with an issuer that somebody else keeps, such as cert-manager: read, and never written
+    /// (source `kubernetes`) [default: the controller keeps its own, in conduit-identity]
+    #[arg(long, env = "CONDUIT_CONTROLLER_ISSUER_SECRET")]
+    pub issuer_secret: Option<String>,
+    /// ConfigMap with the trust anchors of that issuer, all that are in force, in ca.crt or ca-bundle.crt [default: ca.crt of the Secret]
+    #[arg(long, env = "CONDUIT_CONTROLLER_TRUST_BUNDLE", requires = "issuer_secret")]
+    pub trust_bundle: Option<String>,
     /// Life of the certificates that proxies get
     #[arg(long, env = "CONDUIT_CONTROLLER_CERTIFICATE_LIFETIME", default_value = "24h", value_parser = duration)]
     pub certificate_lifetime: Duration,
@@ -188,6 +195,11 @@ impl RunArguments {
                 "operator-addr needs the source `kubernetes`: an API server that judges callers".to_owned(),
             );
         }
+        if self.issuer_secret.is_some() && self.source == Source::Files {
+            wrong.push(
+                "issuer-secret needs the source `kubernetes`; with files it is --identity-dir".to_owned(),
+            );
+        }
         if self.watch_timeout < WATCH_TIMEOUT_MIN {
             wrong.push("watch-timeout must be at least 5s: a quiet cluster is not a silent one".to_owned());
         }
@@ -224,6 +236,11 @@ impl RunArguments {
     }
 }
 
+/// A port of every address, in both IP families.
+const fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
+}
+
 /// Reads `500ms`, `30s`, `5m` or `24h`.
 ///
 /// # Errors
@@ -231,8 +248,3 @@ impl RunArguments {
 pub fn duration(text: &str) -> Result<Duration, String> {
     conduit_logic::words::duration(text)
 }
-/// A port of every address, in both IP families.
-const fn everywhere(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
-}
-

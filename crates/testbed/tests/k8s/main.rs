@@ -20,6 +20,8 @@ mod workloads;
 mod ending;
 mod availability;
 mod rotation;
+mod cert_manager;
+mod families;
 mod upgrade;
 mod rights;
 mod cni;
