@@ -3,16 +3,18 @@
 //! `target/xtask-logs`. Tests that share the machine's network and clock with whatever else runs on it get a second chance, alone,
 //! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing.
 
+mod policy;
+
 use std::env::join_paths;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cluster_parts::cert_manager;
 use crate::command::{Counts, Log, bin_dir, cargo, failed_test, output, root, target_dir, tools_dir};
 use crate::{cluster, cluster_parts, demo, docs, fuzz, images, instructions, readme, tidy, tools};
 
-use crate::cluster_parts::cert_manager;
 /// How long each fuzz target runs in the smoke stage, in seconds.
 const SMOKE_SECONDS: u64 = 5;
 
@@ -28,15 +30,15 @@ pub(crate) struct Options {
     /// Only these stages, by name
     #[arg(long, value_delimiter = ',', value_name = "STAGE,…")]
     only: Vec<String>,
-    /// Only tests whose name contains this, of the unit and end-to-end tests
-    filter: Option<String>,
-}
     /// The IP families of the cluster that the stage k8s starts [default: dual]
     #[arg(long, value_parser = ["v4", "v6", "dual"])]
     families: Option<String>,
     /// With the test of the stage k8s that needs cert-manager, which is built first
     #[arg(long)]
     cert_manager: bool,
+    /// Only tests whose name contains this, of the unit and end-to-end tests
+    filter: Option<String>,
+}
 
 impl Options {
     /// The stages of `cargo xtask lint`.
@@ -63,7 +65,7 @@ struct Stage {
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     stage("tidy", "the style", true, run_tidy),
     stage("fmt", "formatting", true, run_fmt),
     stage("clippy", "lints, all targets, warnings refused", true, run_clippy),
@@ -72,6 +74,7 @@ const STAGES: [Stage; 13] = [
         log.run(&mut docs::generator(true), |_| false)
     }),
     stage("rustdoc", "API documentation, warnings refused", false, run_rustdoc),
+    stage("policy", "the manifests under a linter's policies", false, |_, log| policy::run(log)),
     stage("deny", "dependencies: bans, licences, sources", false, run_deny),
     stage("fuzz", "every fuzz target for a few seconds", false, |_, log| fuzz::smoke(SMOKE_SECONDS, log)),
     stage("build", "release binaries", false, |_, log| demo::build_logged(log)),
@@ -321,14 +324,14 @@ fn run_in_cluster(options: &Options, cert_manager: Option<&Path>, log: &mut Log)
     let tests = |arguments: &[String]| {
         let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
         tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
-        tests
-    };
-    run_with_second_chance(options, 4, tests, log)
-}
         match cert_manager {
             Some(folder) => tests.env("CONDUIT_CERT_MANAGER", folder),
             None => tests.args(["--skip", "cert_manager::"]),
         };
+        tests
+    };
+    run_with_second_chance(options, 4, tests, log)
+}
 
 fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {
     let mut command = cluster::program()?;

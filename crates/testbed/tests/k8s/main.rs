@@ -13,6 +13,7 @@ mod smoke;
 mod faults;
 mod lifecycle;
 mod injection;
+mod manifests;
 mod operator;
 mod check;
 mod traffic;
