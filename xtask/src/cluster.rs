@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::cluster_parts::build;
+use crate::cluster_parts::{build, cert_manager};
 use crate::command::{cargo, check, shown};
 
 /// What `cargo xtask cluster` may do.
@@ -25,6 +25,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if options.verb == "build" {
         let parts = build()?;
         println!("the cluster's parts are in {}", parts.display());
+        if options.arguments.iter().any(|argument| argument == "--cert-manager") {
+            println!("cert-manager is in {}", cert_manager::build()?.display());
+        }
         return Ok(true);
     }
     let mut command = program()?;

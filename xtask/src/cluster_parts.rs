@@ -2,6 +2,8 @@
 //! cache. It depends on Go, a C compiler and Debian's packages. Deliberately absent: the cluster itself (`cluster`). What stands in this file
 //! decides the programs: a change here builds them anew.
 
+pub(crate) mod cert_manager;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -4,11 +4,15 @@
 //! and are named when they took it. Deliberately absent: skipping what a machine lacks; that fails and says what is missing. Only
 //! root is not asked for: without it the cluster's stage is left out, which the first lines and the last ones say.
 
+mod policy;
+
 use std::env::join_paths;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cluster_parts::cert_manager;
 use crate::command::{Counts, Log, bin_dir, cargo, failed_test, output, root, target_dir, tools_dir};
 use crate::{cluster, cluster_parts, demo, docs, fuzz, images, instructions, readme, tidy, tools};
 
@@ -30,6 +34,12 @@ pub(crate) struct Options {
     /// All stages but these, by name
     #[arg(long, value_delimiter = ',', value_name = "STAGE,…")]
     without: Vec<String>,
+    /// The IP families of the cluster that the stage k8s starts [default: dual]
+    #[arg(long, value_parser = ["v4", "v6", "dual"])]
+    families: Option<String>,
+    /// With the test of the stage k8s that needs cert-manager, which is built first
+    #[arg(long)]
+    cert_manager: bool,
     /// Only tests whose name contains this, of the unit and end-to-end tests
     filter: Option<String>,
 }
@@ -62,7 +72,7 @@ struct Stage {
     run: fn(&Options, &mut Log) -> Result<bool>,
 }
 
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     stage("tidy", "the style", true, run_tidy),
     stage("fmt", "formatting", true, run_fmt),
     stage("clippy", "lints, all targets, warnings refused", true, run_clippy),
@@ -71,6 +81,7 @@ const STAGES: [Stage; 13] = [
         log.run(&mut docs::generator(true), |_| false)
     }),
     stage("rustdoc", "API documentation, warnings refused", false, run_rustdoc),
+    stage("policy", "the manifests under a linter's policies", false, |_, log| policy::run(log)),
     stage("deny", "dependencies: bans, licences, sources", false, run_deny),
     stage("fuzz", "every fuzz target for a few seconds", false, |_, log| fuzz::smoke(SMOKE_SECONDS, log)),
     stage("build", "release binaries", false, |_, log| demo::build_logged(log)),
@@ -317,16 +328,18 @@ fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
         bail!("the release binaries do not build");
     }
     images::pack_release()?;
-    let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", "dual"])?;
+    let cert_manager = options.cert_manager.then(cert_manager::build).transpose()?;
+    let families = options.families.as_deref().unwrap_or("dual");
+    let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", families])?;
     if !log.run(up.env("CONDUIT_CLUSTER_PARTS", &parts), |line| line.starts_with("cluster: "))? {
         bail!("the cluster does not start");
     }
-    let tested = run_in_cluster(options, log);
+    let tested = run_in_cluster(options, cert_manager.as_deref(), log);
     let down = log.run(&mut cluster_command(&["down"])?, |line| line.starts_with("cluster: "))?;
     Ok(tested? && down)
 }
 
-fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
+fn run_in_cluster(options: &Options, cert_manager: Option<&Path>, log: &mut Log) -> Result<bool> {
     let mut import = cluster_command(&["import"])?;
     for name in images::NAMES {
         import.arg(images::default_folder().join(format!("{name}.tar")));
@@ -337,6 +350,10 @@ fn run_in_cluster(options: &Options, log: &mut Log) -> Result<bool> {
     let tests = |arguments: &[String]| {
         let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
         tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
+        match cert_manager {
+            Some(folder) => tests.env("CONDUIT_CERT_MANAGER", folder),
+            None => tests.args(["--skip", "cert_manager::"]),
+        };
         tests
     };
     run_with_second_chance(options, 4, tests, log)

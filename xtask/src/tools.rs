@@ -62,6 +62,9 @@ const GO_PROGRAMS: [(&str, &str); 4] = [
     ("fortio", "fortio.org/fortio@v1.68.0"),
 ];
 
+/// The linter of manifests, which no other stage needs.
+const KUBE_SCORE: (&str, &str) = ("kube-score", "github.com/zegl/kube-score/cmd/kube-score@v1.20.0");
+
 /// The version of cargo-deny that deny.toml is written for.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -71,6 +74,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs everything.
 pub(crate) fn install_all() -> Result<()> {
     deny()?;
+    kube_score()?;
     callgrind()?;
     end_to_end()
 }
@@ -114,9 +118,8 @@ pub(crate) fn missing() -> Vec<String> {
     let all = [&PACKAGES[..], &CLUSTER_PACKAGES[..], &CALLGRIND_PACKAGES[..]].concat();
     let mut missing: Vec<String> = missing_packages(&all).into_iter().map(str::to_owned).collect();
     missing.extend(missing_programs().into_iter().map(|(name, _)| name.to_owned()));
-    if !tools_dir().join("bin/cargo-deny").exists() {
-        missing.push("cargo-deny".to_owned());
-    }
+    let apart = ["cargo-deny", KUBE_SCORE.0].into_iter();
+    missing.extend(apart.filter(|name| !tools_dir().join("bin").join(name).exists()).map(str::to_owned));
     missing
 }
 
@@ -150,11 +153,21 @@ fn apt(arguments: &[&str]) -> Result<()> {
 }
 
 fn programs() -> Result<()> {
-    for (name, package) in missing_programs() {
-        println!("    building {name} with go install into {} (about a minute, once)", tools_dir().display());
-        check(Command::new("go").args(["install", package]).env("GOBIN", tools_dir().join("bin")))?;
+    missing_programs().into_iter().try_for_each(install_program)
+}
+
+fn install_program((name, package): (&str, &str)) -> Result<()> {
+    println!("    building {name} with go install into {} (about a minute, once)", tools_dir().display());
+    check(Command::new("go").args(["install", package]).env("GOBIN", tools_dir().join("bin")))
+}
+
+/// kube-score, built when it is missing.
+pub(crate) fn kube_score() -> Result<PathBuf> {
+    let program = tools_dir().join("bin").join(KUBE_SCORE.0);
+    if !program.exists() {
+        install_program(KUBE_SCORE)?;
     }
-    Ok(())
+    Ok(program)
 }
 
 fn missing_packages(wanted: &[(&'static str, &str)]) -> Vec<&'static str> {

@@ -262,7 +262,8 @@ fn explained(doing: &str, status: &Status) -> Failure {
             Failure::problem(what, hint)
         }
         _ => {
-            Failure::problem(what, "the controller's log says more; `conduit check` looks for known problems")
+            let hint = "the controller's log says more; `conduit check` looks for known problems";
+            Failure::problem(what, if told.is_empty() { hint } else { told })
         }
     }
 }

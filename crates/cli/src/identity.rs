@@ -109,6 +109,7 @@ struct Document {
     issuer: Option<CertificateJson>,
     certificate_lifetime_s: u64,
     rotates: bool,
+    origin: String,
     rotation: Option<RotationJson>,
 }
 
@@ -127,6 +128,7 @@ fn document(state: &IdentityResponse) -> Document {
         issuer: state.issuer.as_ref().map(certificate),
         certificate_lifetime_s: state.certificate_lifetime_s,
         rotates: state.rotates,
+        origin: state.origin.clone(),
         rotation: (!state.phase.is_empty()).then(|| RotationJson {
             phase: state.phase.clone(),
             since_unix_s: state.phase_since_unix_s,
@@ -166,6 +168,9 @@ fn render(state: &IdentityResponse, now: u64, format: Format, paint: Paint) -> R
     let lifetime = units::age(state.certificate_lifetime_s);
     let mut text = table.render(paint);
     text.push_str(&format!("\ntrust domain {}, certificates live {lifetime}\n", state.trust_domain));
+    if !state.origin.is_empty() {
+        text.push_str(&format!("kept in {}\n", state.origin));
+    }
     if !state.phase.is_empty() {
         let left = units::age(state.phase_until_unix_s.saturating_sub(now));
         text.push_str(&format!(

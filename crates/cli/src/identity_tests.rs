@@ -19,6 +19,7 @@ fn state(phase: &str) -> IdentityResponse {
         phase_since_unix_s: NOW_S - 60,
         phase_until_unix_s: NOW_S + 3600,
         rotates: true,
+        origin: "the Secret conduit/conduit-identity".into(),
     }
 }
 
@@ -32,6 +33,7 @@ fn a_rotation_is_explained_and_what_has_ended_says_so() {
     assert!(text.contains("aaaaaaaaaaaaaaaa ") && !text.contains(&"a".repeat(17)), "{text}");
     assert!(text.contains("ended") && text.contains("due in 1h at the latest"), "{text}");
     assert!(text.contains("still signed below the old one"), "{text}");
+    assert!(text.contains("\nkept in the Secret conduit/conduit-identity\n"), "{text}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `conduit inject` and `uninject`: manifests in, manifests out, with a remark on stderr about each workload. `tree` reads YAML with
-//! the places of its parts, `text` edits by inserting and by taking out exactly what was inserted. Deliberately absent: the
+//! the places of its parts, `text` edits by inserting and by taking out exactly what was inserted, `insert` does so for whatever was added.
+//! Deliberately absent: the
 //! cluster. What is printed on an error is nothing, so that a pipe into kubectl applies all or nothing.
 
 mod tree;
 mod text;
+mod insert;
 mod manual;
 
 use std::io::Read;

@@ -74,6 +74,8 @@ fn manifests(args: &Install) -> Result<String, Failure> {
         cni_conf_dir: or(&args.cni_conf_dir, defaults.cni_conf_dir),
         cni_bin_dir: or(&args.cni_bin_dir, defaults.cni_bin_dir),
         cluster_networks: or(&args.cluster_networks, defaults.cluster_networks),
+        issuer_secret: or(&args.issuer_secret, defaults.issuer_secret),
+        trust_bundle: or(&args.trust_bundle, defaults.trust_bundle),
     };
     render(&options).map_err(|wrong| {
         Failure::usage(wrong.to_string(), "`conduit install --help` says what each option takes")

@@ -1,6 +1,6 @@
 //! The controller's configuration: the only reader of arguments and environment. docs/configuration.md is generated from it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,11 +82,11 @@ pub struct RunArguments {
     /// A review of a token by the API server that takes longer is given up; the proxy asks again (source `kubernetes`)
     #[arg(long, env = "CONDUIT_CONTROLLER_TOKEN_REVIEW_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub token_review_timeout: Duration,
-    /// Where proxies are served
-    #[arg(long, env = "CONDUIT_CONTROLLER_GRPC_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::CONTROLLER_GRPC)))]
+    /// Where proxies are served; `[::]` is every address of both IP families, or of IPv4 where the kernel has no IPv6
+    #[arg(long, env = "CONDUIT_CONTROLLER_GRPC_ADDR", default_value_t = everywhere(ports::CONTROLLER_GRPC))]
     pub grpc_addr: SocketAddr,
     /// Where /live, /ready, /metrics and /log-level are served
-    #[arg(long, env = "CONDUIT_CONTROLLER_ADMIN_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::CONTROLLER_ADMIN)))]
+    #[arg(long, env = "CONDUIT_CONTROLLER_ADMIN_ADDR", default_value_t = everywhere(ports::CONTROLLER_ADMIN))]
     pub admin_addr: SocketAddr,
     /// Unix socket of the command line's API; whoever can open it may use it
     #[arg(long, env = "CONDUIT_CONTROLLER_OPERATOR_SOCKET")]
@@ -98,6 +98,13 @@ pub struct RunArguments {
     /// Trust domain of the mesh
     #[arg(long, env = "CONDUIT_CONTROLLER_TRUST_DOMAIN", default_value = ports::TRUST_DOMAIN)]
     pub trust_domain: String,
+    /// Secret of the type kubernetes.io/tls with an issuer that somebody else keeps, such as cert-manager: read, and never written
+    /// (source `kubernetes`) [default: the controller keeps its own, in conduit-identity]
+    #[arg(long, env = "CONDUIT_CONTROLLER_ISSUER_SECRET")]
+    pub issuer_secret: Option<String>,
+    /// ConfigMap with the trust anchors of that issuer, all that are in force, in ca.crt or ca-bundle.crt [default: ca.crt of the Secret]
+    #[arg(long, env = "CONDUIT_CONTROLLER_TRUST_BUNDLE", requires = "issuer_secret")]
+    pub trust_bundle: Option<String>,
     /// Life of the certificates that proxies get
     #[arg(long, env = "CONDUIT_CONTROLLER_CERTIFICATE_LIFETIME", default_value = "24h", value_parser = duration)]
     pub certificate_lifetime: Duration,
@@ -188,6 +195,11 @@ impl RunArguments {
                 "operator-addr needs the source `kubernetes`: an API server that judges callers".to_owned(),
             );
         }
+        if self.issuer_secret.is_some() && self.source == Source::Files {
+            wrong.push(
+                "issuer-secret needs the source `kubernetes`; with files it is --identity-dir".to_owned(),
+            );
+        }
         if self.watch_timeout < WATCH_TIMEOUT_MIN {
             wrong.push("watch-timeout must be at least 5s: a quiet cluster is not a silent one".to_owned());
         }
@@ -222,6 +234,11 @@ impl RunArguments {
             _ => bail!("the source `files` needs --manifests, --identity-dir and --token-keys"),
         }
     }
+}
+
+/// A port of every address, in both IP families.
+const fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
 }
 
 /// Reads `500ms`, `30s`, `5m` or `24h`.

@@ -17,6 +17,7 @@ use conduit_api::metrics::v1::metrics_server::MetricsServer;
 use conduit_api::operator::v1::operator_server::OperatorServer;
 use conduit_logic::words::Identity;
 use conduit_process::admin::{self, Admin};
+use conduit_process::listen;
 use conduit_process::logs::LogLevel;
 use conduit_process::ready::{Gate, Readiness};
 use conduit_process::signal;
@@ -109,7 +110,7 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let operator = parts.operator();
     parts.serve_operator_socket(operator.clone())?;
     parts.serve_operator_port(operator).await?;
-    parts.serve_proxies(surroundings.reviewer).await?;
+    parts.serve_proxies(surroundings.reviewer)?;
     parts.serve_webhook(&readiness).await?;
     listening.open();
 
@@ -185,8 +186,7 @@ impl Parts<'_> {
     async fn serve_operator_port(&self, parts: Arc<operator::service::Parts>) -> Result<()> {
         let Some(addr) = self.config.operator_addr else { return Ok(()) };
         let client = client::connect(self.config.watch_timeout).await?;
-        let listener =
-            TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for operators"))?;
+        let listener = listen(addr, "operators")?;
         let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
         let access = Access::Cluster(Box::new(Reviews::new(&client)));
         let accepting = listener::Accepting {
@@ -225,13 +225,12 @@ impl Parts<'_> {
         let client = client::connect(silence).await?;
         let (authority, installed) = (self.keeper.authority.clone(), self.keeper.installed.subscribe());
         let webhook = Webhook { addr, client, silence, authority, installed, mesh };
-        webhook.start(readiness, self.tasks).await
+        webhook.start(readiness, self.tasks)
     }
 
-    async fn serve_proxies(&self, reviewer: Reviewer) -> Result<()> {
+    fn serve_proxies(&self, reviewer: Reviewer) -> Result<()> {
         let addr = self.config.grpc_addr;
-        let listener =
-            TcpListener::bind(addr).await.with_context(|| format!("listening on {addr} for proxies"))?;
+        let listener = listen(addr, "proxies")?;
         let acceptor =
             TlsAcceptor::from(self.keeper.credentials.server_config(ClientAuth::Optional, &[b"h2"]));
         let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
@@ -271,6 +270,12 @@ impl Parts<'_> {
     }
 }
 
+/// Listens for these callers.
+fn listen(addr: SocketAddr, callers: &str) -> Result<TcpListener> {
+    let listener = listen::bind(addr).and_then(TcpListener::from_std);
+    listener.with_context(|| format!("listening on {addr} for {callers}"))
+}
+
 /// Serves the admin port from the first moment on: while the API server is away we wait for it, alive and not ready. Metrics come
 /// when there is something to measure.
 fn serve_admin(
@@ -281,8 +286,7 @@ fn serve_admin(
     tasks: &Tasks,
 ) -> Result<()> {
     let metrics = Arc::new(move || page.get().map_or_else(|| "# EOF\n".to_owned(), page::Page::encode));
-    let listener =
-        std::net::TcpListener::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
+    let listener = listen::bind(addr).with_context(|| format!("listening on {addr} (admin)"))?;
     admin::serve(listener, Admin { readiness, metrics, logs }, tasks).context("serving the admin port")
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{RunArguments, Source};
 use crate::identity::directory::Directory;
+use crate::identity::given::Given;
 use crate::identity::material::Material;
 use crate::identity::rotation::Vault;
 use crate::identity::service::Reviewer;
@@ -92,13 +93,26 @@ impl Surroundings {
         let follow = kubernetes::follow(client.clone(), config.watch_timeout, watches.clone(), changes);
         tasks.spawn_until_stopped("watches", Box::pin(follow));
         let leads = elect(&client, config, tasks);
-        let vault = Vault::Secret(secret::Store::new(&client, &config.namespace));
+        let vault = match &config.issuer_secret {
+            Some(secret) => {
+                let bundle = config.trust_bundle.as_deref();
+                Vault::Given(Given::new(&client, &config.namespace, secret, bundle))
+            }
+            None => Vault::Secret(secret::Store::new(&client, &config.namespace)),
+        };
+        let mut told = String::new();
         let material = loop {
             match vault.open(&config.trust_domain).await {
                 Ok(material) => break material,
                 Err(error) => {
                     let error = format!("{error:#}");
-                    tracing::warn!(error, "trust anchor and issuer cannot be read or made yet; trying again");
+                    if error != told {
+                        tracing::warn!(
+                            error,
+                            "trust anchor and issuer cannot be read or made yet; trying again"
+                        );
+                    }
+                    told = error;
                     tokio::time::sleep(START_PAUSE).await;
                 }
             }

@@ -53,6 +53,8 @@ fn schema() -> String {
         ("cni", "{\"type\": \"boolean\"}".to_owned()),
         ("cniConfDir", folder.clone()),
         ("cniBinDir", folder),
+        ("issuerSecret", text("^([a-z0-9][a-z0-9.-]*)?$")),
+        ("trustBundle", text("^([a-z0-9][a-z0-9.-]*)?$")),
         ("global", "{\"type\": \"object\"}".to_owned()),
     ];
     let lines: Vec<String> =

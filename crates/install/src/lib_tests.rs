@@ -14,13 +14,35 @@ fn ha() -> Options {
     Options { ha: true, cni: true, cluster_networks: "10.0.0.0/8".to_owned(), ..Options::default() }
 }
 
+fn given() -> Options {
+    let (issuer_secret, trust_bundle) = ("mesh-issuer".to_owned(), "mesh-bundle".to_owned());
+    Options { issuer_secret, trust_bundle, ..Options::default() }
+}
+
+#[test]
+fn an_issuer_that_somebody_else_keeps_is_read_by_its_name_and_no_secret_is_written() {
+    let objects = objects(&given());
+    let role =
+        of_kind(&objects, "Role").into_iter().find(|role| role["metadata"]["name"] == "conduit-controller");
+    let rules = role.unwrap()["rules"].as_array().unwrap();
+    let of = |resource: &str| -> Vec<&Value> {
+        let is_it = |rule: &&Value| rule["resources"].as_array().unwrap().contains(&resource.into());
+        rules.iter().filter(is_it).collect()
+    };
+    let secrets = of("secrets");
+    assert_eq!(secrets.len(), 1, "{secrets:?}");
+    assert_eq!(secrets[0]["verbs"], serde_json::json!(["get"]));
+    assert_eq!(secrets[0]["resourceNames"], serde_json::json!(["mesh-issuer"]));
+    assert!(of("configmaps").iter().any(|rule| rule["resourceNames"] == serde_json::json!(["mesh-bundle"])));
+}
+
 #[test]
 fn every_name_in_the_template_has_a_value_and_every_value_a_place() {
     for value in Options::default().values() {
         let places = [format!("${{{}}}", value.name), format!("#if {}\n", value.name)];
         assert!(places.iter().any(|place| TEMPLATE.contains(place)), "{}", value.name);
     }
-    for rendered in [render(&Options::default()).unwrap(), render(&ha()).unwrap()] {
+    for rendered in [&Options::default(), &ha(), &given()].map(|options| render(options).unwrap()) {
         assert!(!rendered.contains("${") && !rendered.contains("#if"), "{rendered}");
     }
     let chart = chart::files().pop().unwrap().1;
@@ -43,7 +65,7 @@ fn high_availability_has_three_replicas_a_budget_and_is_spread() {
 
 #[test]
 fn no_rule_has_a_wildcard_and_secrets_are_read_by_name_in_the_own_namespace_only() {
-    for object in objects(&ha()) {
+    for object in [objects(&ha()), objects(&given())].concat() {
         for rule in object["rules"].as_array().into_iter().flatten() {
             let text = rule.to_string();
             assert!(!text.contains("\"*\""), "{text}");

@@ -9,6 +9,11 @@ use thiserror::Error;
 /// public registry, where it may be anybody's.
 pub const REGISTRY: &str = "localhost";
 
+/// The Secret that the controller writes.
+const OWN_SECRET: &str = "conduit-identity";
+/// The ConfigMap that the controller writes.
+const OWN_ANCHORS: &str = "conduit-trust-anchors";
+
 /// An option that cannot be meant.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{option}: {reason}")]
@@ -44,6 +49,10 @@ pub struct Options {
     pub cni_conf_dir: String,
     /// The nodes' folder of network plugins.
     pub cni_bin_dir: String,
+    /// The Secret of an issuer that somebody else keeps; empty: the controller keeps its own.
+    pub issuer_secret: String,
+    /// The ConfigMap with that issuer's trust anchors; empty: the Secret has the one.
+    pub trust_bundle: String,
 }
 
 impl Default for Options {
@@ -60,6 +69,8 @@ impl Default for Options {
             cni: false,
             cni_conf_dir: "/etc/cni/net.d".to_owned(),
             cni_bin_dir: "/opt/cni/bin".to_owned(),
+            issuer_secret: String::new(),
+            trust_bundle: String::new(),
         }
     }
 }
@@ -116,7 +127,31 @@ impl Options {
         if self.trust_domain.is_empty() {
             return Err(Wrong { option: "trustDomain", reason: "it is empty".to_owned() });
         }
+        self.check_issuer()?;
         Ok(self.values())
+    }
+
+    fn check_issuer(&self) -> Result<(), Wrong> {
+        for (option, name, own) in [
+            ("issuerSecret", &self.issuer_secret, OWN_SECRET),
+            ("trustBundle", &self.trust_bundle, OWN_ANCHORS),
+        ] {
+            let fits = name.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+            });
+            if !fits {
+                return Err(Wrong { option, reason: format!("`{name}` is no object's name") });
+            }
+            if name == own {
+                let reason = format!("`{own}` is written by the controller itself: choose another");
+                return Err(Wrong { option, reason });
+            }
+        }
+        if self.issuer_secret.is_empty() && !self.trust_bundle.is_empty() {
+            let reason = "it is of an issuer that issuerSecret names; the controller makes its own anchors";
+            return Err(Wrong { option: "trustBundle", reason: reason.to_owned() });
+        }
+        Ok(())
     }
 
     pub(crate) fn values(&self) -> Vec<Value> {
@@ -155,6 +190,16 @@ impl Options {
             },
             text("cniConfDir", &self.cni_conf_dir, "With cni: the nodes' folder of network configurations."),
             text("cniBinDir", &self.cni_bin_dir, "With cni: the nodes' folder of network plugins."),
+            text(
+                "issuerSecret",
+                &self.issuer_secret,
+                "The Secret (namespace conduit, type kubernetes.io/tls) of an issuer that cert-manager or somebody else keeps.",
+            ),
+            text(
+                "trustBundle",
+                &self.trust_bundle,
+                "With issuerSecret: the ConfigMap (namespace conduit) with all trust anchors in force, in ca.crt or ca-bundle.crt.",
+            ),
         ]
     }
 }

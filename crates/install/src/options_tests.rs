@@ -16,6 +16,19 @@ fn what_would_change_the_templates_shape_is_refused() {
     assert_eq!(with(|options| options.cluster_networks = "10.0.0.0/8 ".to_owned()), Err("clusterNetworks"));
     assert_eq!(with(|options| options.cni_conf_dir = "etc/cni".to_owned()), Err("cniConfDir"));
     assert_eq!(with(|options| options.cni_bin_dir = "/opt/../etc".to_owned()), Err("cniBinDir"));
+    assert_eq!(with(|options| options.issuer_secret = "Mesh\"".to_owned()), Err("issuerSecret"));
+}
+
+#[test]
+fn an_issuer_that_somebody_else_keeps_is_not_where_the_controller_writes() {
+    let with = |secret: &str, bundle: &str| {
+        let (issuer_secret, trust_bundle) = (secret.to_owned(), bundle.to_owned());
+        Options { issuer_secret, trust_bundle, ..Options::default() }.check().map_err(|wrong| wrong.option)
+    };
+    assert!(with("mesh-issuer", "").is_ok() && with("mesh-issuer", "mesh.bundle").is_ok());
+    assert_eq!(with("conduit-identity", ""), Err("issuerSecret"));
+    assert_eq!(with("mesh-issuer", "conduit-trust-anchors"), Err("trustBundle"));
+    assert_eq!(with("", "mesh-bundle"), Err("trustBundle"));
 }
 
 #[test]

@@ -62,6 +62,8 @@ fn the_chart_gives_the_same_objects_as_install_with_every_option() {
         cni: true,
         cni_conf_dir: "/var/lib/cni/net.d".to_owned(),
         cni_bin_dir: "/var/lib/cni/bin".to_owned(),
+        issuer_secret: "mesh-issuer".to_owned(),
+        trust_bundle: "mesh-bundle".to_owned(),
     };
     let settings = [
         "ha=true",
@@ -75,6 +77,8 @@ fn the_chart_gives_the_same_objects_as_install_with_every_option() {
         "cni=true",
         "cniConfDir=/var/lib/cni/net.d",
         "cniBinDir=/var/lib/cni/bin",
+        "issuerSecret=mesh-issuer",
+        "trustBundle=mesh-bundle",
     ];
     check(&settings, &options);
 }
@@ -91,6 +95,7 @@ fn the_chart_refuses_what_install_refuses() {
         "cni=maybe",
         "cniConfDir=etc/cni",
         "cniBinDir=/opt/../etc",
+        "issuerSecret=a\"b",
     ] {
         assert!(helm(&[setting]).is_err(), "{setting}");
     }

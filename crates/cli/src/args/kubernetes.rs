@@ -14,6 +14,7 @@ Examples:
   conduit install | kubectl apply -f -
   conduit install --ha --registry registry.example/conduit > conduit.yaml
   conduit install --cni | kubectl apply -f -
+  conduit install --issuer-secret mesh-issuer --trust-bundle mesh-bundle | kubectl apply -f -
   conduit upgrade --ha | kubectl apply -f -")]
 pub(crate) struct Install {
     /// Three replicas, spread over zones and nodes, with a disruption budget
@@ -55,6 +56,14 @@ pub(crate) struct Install {
     /// The networks of pods and services, where they are not private ranges
     #[arg(long, value_name = "NETWORK,…")]
     pub cluster_networks: Option<String>,
+    /// Secret (namespace conduit, type kubernetes.io/tls) of an issuer that cert-manager or somebody else keeps [default: the
+    /// controller keeps its own]
+    #[arg(long, value_name = "SECRET")]
+    pub issuer_secret: Option<String>,
+    /// With --issuer-secret: ConfigMap (namespace conduit) with all trust anchors in force, in ca.crt or ca-bundle.crt [default: ca.crt
+    /// of the Secret]
+    #[arg(long, value_name = "CONFIGMAP", requires = "issuer_secret")]
+    pub trust_bundle: Option<String>,
 }
 
 /// What to delete so that nothing of the control plane is left, on stdout
@@ -67,7 +76,8 @@ pub(crate) struct Uninstall {}
 /// Asks for a proxy in the workloads of manifests, by an annotation on their pods
 ///
 /// Comments, order and layout stay as they are, and `conduit uninject` gives back what there was, byte for byte. The webhook adds
-/// the proxy when the pods are made. With --manual the containers are written into the manifests, for clusters without the webhook.
+/// the proxy when the pods are made. With --manual the containers are written into the manifests, for clusters without the webhook, and taken out by the
+/// same command.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

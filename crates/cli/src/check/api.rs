@@ -9,7 +9,7 @@ use kube::client::Body;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::Verdict;
+use super::{Check, Verdict};
 use crate::cluster::Cluster;
 use crate::output::Failure;
 
@@ -64,6 +64,63 @@ pub(super) struct Server {
     pub skew_s: Option<i64>,
 }
 
+/// What both kinds of check know.
+pub(super) trait Common {
+    /// The API server; what it said, where it cannot be reached.
+    fn server(&self) -> &Result<Server, String>;
+    /// Every namespace.
+    fn namespaces(&self) -> &Seen<Vec<Namespace>>;
+    /// Whether pods write their redirect rules themselves, with NET_ADMIN.
+    fn pods_write_rules(&self) -> bool;
+}
+
+/// The check on which all others rest.
+pub(super) const fn reachable<F: Common>(why: &'static str) -> Check<F> {
+    Check {
+        id: "api-server-reachable",
+        title: "the API server answers",
+        why,
+        hint: "see whether kubectl reaches it; --kubeconfig and --context name another cluster",
+        fatal: true,
+        run: |facts| match facts.server() {
+            Ok(server) => Verdict::Ok(server.version.clone()),
+            Err(why) => Verdict::Fail(why.clone()),
+        },
+    }
+}
+
+/// The check of the clocks.
+pub(super) const fn clock_agrees<F: Common>() -> Check<F> {
+    Check {
+        id: "clock-agrees",
+        title: "this machine's clock agrees with the API server's",
+        why: "where clocks differ, certificates seem ended or not yet valid",
+        hint: "let both keep time with NTP (timedatectl), the nodes too",
+        fatal: false,
+        run: |facts| facts.server().as_ref().map_or_else(unknown, clock),
+    }
+}
+
+/// The check of namespaces that refuse what they ask for.
+pub(super) const fn namespaces_admit<F: Common>() -> Check<F> {
+    Check {
+        id: "namespaces-admit",
+        title: "no namespace asks for proxies and refuses them",
+        why: "its pods are not started: the init container needs NET_ADMIN",
+        hint: "`kubectl label namespace NAME pod-security.kubernetes.io/enforce=privileged --overwrite`, or install with --cni",
+        fatal: false,
+        run: |facts| match facts.pods_write_rules() {
+            true => admitting(facts.namespaces()),
+            false => Verdict::Ok("the CNI plugin writes the rules".to_owned()),
+        },
+    }
+}
+
+/// What is not known because the API server did not answer, which the first check says.
+pub(super) fn unknown(_: &String) -> Verdict {
+    Verdict::Skip(String::new())
+}
+
 /// Asks the API server what it is.
 ///
 /// # Errors
@@ -99,7 +156,7 @@ pub(super) fn version(server: &Server) -> Verdict {
 }
 
 /// Whether the clocks agree.
-pub(super) fn clock(server: &Server) -> Verdict {
+fn clock(server: &Server) -> Verdict {
     match server.skew_s {
         None => Verdict::Skip("the API server does not tell its time".to_owned()),
         Some(skew) if skew.unsigned_abs() <= SKEW_S_MAX => Verdict::Ok(format!("within {SKEW_S_MAX}s")),
@@ -167,7 +224,7 @@ pub(super) fn strict(namespaces: &[Namespace]) -> Vec<String> {
 }
 
 /// The verdict on [`strict`].
-pub(super) fn namespaces_admit(namespaces: &Seen<Vec<Namespace>>) -> Verdict {
+fn admitting(namespaces: &Seen<Vec<Namespace>>) -> Verdict {
     match namespaces {
         Err(unseen) => unseen.verdict(),
         Ok(namespaces) => match strict(namespaces) {

@@ -16,7 +16,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::Value;
 
-use super::api::{self, Seen, Server, Unseen};
+use super::api::{self, Common, Seen, Server, Unseen};
 use super::{Check, Verdict, listed};
 use crate::cluster::Cluster;
 use crate::output::Failure;
@@ -49,6 +49,21 @@ pub(super) struct Present {
     pub ours: bool,
     /// It is being deleted.
     pub ending: bool,
+}
+
+impl Common for Facts {
+    fn server(&self) -> &Result<Server, String> {
+        &self.server
+    }
+
+    fn namespaces(&self) -> &Seen<Vec<Namespace>> {
+        &self.namespaces
+    }
+
+    fn pods_write_rules(&self) -> bool {
+        // How it will be installed is not known yet.
+        true
+    }
 }
 
 impl Facts {
@@ -166,33 +181,16 @@ fn injected() -> Value {
 
 /// Every check, in the order in which it is looked.
 pub(super) const CHECKS: [Check<Facts>; 8] = [
-    Check {
-        id: "api-server-reachable",
-        title: "the API server answers",
-        why: "everything is installed through it",
-        hint: "see whether kubectl reaches it; --kubeconfig and --context name another cluster",
-        fatal: true,
-        run: |facts| match &facts.server {
-            Ok(server) => Verdict::Ok(server.version.clone()),
-            Err(why) => Verdict::Fail(why.clone()),
-        },
-    },
+    api::reachable("everything is installed through it"),
     Check {
         id: "version-supported",
         title: "its version is 1.29 or later",
         why: "before it proxies run as classic sidecars, which keep Jobs from completing; before 1.21 nothing works",
         hint: "upgrade the cluster",
         fatal: false,
-        run: |facts| facts.server.as_ref().map_or_else(unknown, api::version),
+        run: |facts| facts.server.as_ref().map_or_else(api::unknown, api::version),
     },
-    Check {
-        id: "clock-agrees",
-        title: "this machine's clock agrees with the API server's",
-        why: "where clocks differ, certificates seem ended or not yet valid",
-        hint: "let both keep time with NTP (timedatectl), the nodes too",
-        fatal: false,
-        run: |facts| facts.server.as_ref().map_or_else(unknown, api::clock),
-    },
+    api::clock_agrees(),
     Check {
         id: "may-install",
         title: "you may create every kind that is installed",
@@ -236,19 +234,8 @@ pub(super) const CHECKS: [Check<Facts>; 8] = [
             Err(unseen) => Verdict::Warn(unseen.why.clone()),
         },
     },
-    Check {
-        id: "namespaces-admit",
-        title: "no namespace asks for proxies and refuses them",
-        why: "its pods would not be started: the init container needs NET_ADMIN",
-        hint: "`kubectl label namespace NAME pod-security.kubernetes.io/enforce=privileged --overwrite`",
-        fatal: false,
-        run: |facts| api::namespaces_admit(&facts.namespaces),
-    },
+    api::namespaces_admit(),
 ];
-
-fn unknown(_: &String) -> Verdict {
-    Verdict::Skip(String::new())
-}
 
 fn may_install(facts: &Facts) -> Verdict {
     let denied = |(kind, may): &(String, Seen<bool>)| match may {

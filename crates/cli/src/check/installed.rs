@@ -6,12 +6,12 @@ use conduit_inject::decide::decide;
 use conduit_inject::names;
 use conduit_logic::ports;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::{Api, Client};
 use serde_json::Value;
 
-use super::api::{self, Seen, Server, Unseen};
+use super::api::{self, Common, Seen, Server, Unseen};
 use super::{Check, Verdict, listed};
 use crate::cluster::Cluster;
 use crate::output::Failure;
@@ -20,6 +20,8 @@ use crate::output::Failure;
 const TRIAL_NAMESPACE: &str = "default";
 /// The Deployment's name, and its service account's.
 const CONTROLLER: &str = ports::CONTROLLER_SERVICE_ACCOUNT;
+/// The DaemonSet of the CNI plugin's agents.
+const AGENT: &str = "conduit-cni";
 /// The webhook's configuration.
 const WEBHOOK: &str = "conduit-injector";
 
@@ -27,8 +29,10 @@ const WEBHOOK: &str = "conduit-injector";
 pub(super) struct Facts {
     /// The API server; what it said, where it cannot be reached.
     pub server: Result<Server, String>,
-    /// The controller's replicas: wanted, ready; `None` without a Deployment.
-    pub replicas: Seen<Option<(i32, i32)>>,
+    /// The controller's replicas; `None` without a Deployment.
+    pub controller: Seen<Option<Controller>>,
+    /// The agents of the CNI plugin: wanted, one on each node, and ready; `None` without a DaemonSet.
+    pub agents: Seen<Option<(i32, i32)>>,
     /// The CA bundle of each webhook; `None` without a configuration.
     pub bundles: Seen<Option<Vec<String>>>,
     /// The trust anchors that the controller publishes.
@@ -41,6 +45,29 @@ pub(super) struct Facts {
     pub pods: Seen<Vec<Value>>,
 }
 
+/// The controller's Deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Controller {
+    pub wanted: i32,
+    pub ready: i32,
+    /// It leaves pods' redirect rules to the CNI plugin.
+    pub cni: bool,
+}
+
+impl Common for Facts {
+    fn server(&self) -> &Result<Server, String> {
+        &self.server
+    }
+
+    fn namespaces(&self) -> &Seen<Vec<Namespace>> {
+        &self.namespaces
+    }
+
+    fn pods_write_rules(&self) -> bool {
+        !matches!(self.controller, Ok(Some(Controller { cni: true, .. })))
+    }
+}
+
 impl Facts {
     /// Asks.
     pub(super) async fn gather(cluster: &Cluster) -> Self {
@@ -50,7 +77,8 @@ impl Facts {
                 let unseen = || Unseen { why: "not asked".to_owned(), forbidden: true };
                 Self {
                     server: Err(failure.what()),
-                    replicas: Err(unseen()),
+                    controller: Err(unseen()),
+                    agents: Err(unseen()),
                     bundles: Err(unseen()),
                     anchors: Err(unseen()),
                     injects: Err(unseen()),
@@ -67,7 +95,8 @@ impl Facts {
         let trial = api::admit(&client, TRIAL_NAMESPACE, api::trial_pod()).await;
         Ok(Self {
             server: Ok(server),
-            replicas: replicas(&client).await,
+            controller: controller(&client).await,
+            agents: agents(&client).await,
             bundles: bundles(&client).await,
             anchors: anchors(&client).await,
             injects: trial.map(|pod| conduit_inject::decide::has_proxy(&pod["spec"])),
@@ -82,12 +111,22 @@ fn value(pod: &Pod) -> Value {
     serde_json::to_value(pod).unwrap_or_default()
 }
 
-async fn replicas(client: &Client) -> Seen<Option<(i32, i32)>> {
+async fn controller(client: &Client) -> Seen<Option<Controller>> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), ports::CONTROLLER_NAMESPACE);
     let Some(found) = api.get_opt(CONTROLLER).await? else { return Ok(None) };
-    let wanted = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let spec = found.spec.unwrap_or_default();
+    let containers = spec.template.spec.map(|spec| spec.containers).unwrap_or_default();
+    let cni = containers.iter().flat_map(|container| container.env.iter().flatten()).any(|variable| {
+        variable.name == "CONDUIT_CONTROLLER_PROXY_REDIRECTION" && variable.value.as_deref() == Some("cni")
+    });
     let ready = found.status.and_then(|status| status.ready_replicas).unwrap_or(0);
-    Ok(Some((wanted, ready)))
+    Ok(Some(Controller { wanted: spec.replicas.unwrap_or(1), ready, cni }))
+}
+
+async fn agents(client: &Client) -> Seen<Option<(i32, i32)>> {
+    let api: Api<DaemonSet> = Api::namespaced(client.clone(), ports::CONTROLLER_NAMESPACE);
+    let status = api.get_opt(AGENT).await?.map(|found| found.status.unwrap_or_default());
+    Ok(status.map(|status| (status.desired_number_scheduled, status.number_ready)))
 }
 
 async fn bundles(client: &Client) -> Seen<Option<Vec<String>>> {
@@ -109,26 +148,9 @@ async fn anchors(client: &Client) -> Seen<Option<String>> {
 }
 
 /// Every check, in the order in which it is looked.
-pub(super) const CHECKS: [Check<Facts>; 8] = [
-    Check {
-        id: "api-server-reachable",
-        title: "the API server answers",
-        why: "all that follows is asked of it",
-        hint: "see whether kubectl reaches it; --kubeconfig and --context name another cluster",
-        fatal: true,
-        run: |facts| match &facts.server {
-            Ok(server) => Verdict::Ok(server.version.clone()),
-            Err(why) => Verdict::Fail(why.clone()),
-        },
-    },
-    Check {
-        id: "clock-agrees",
-        title: "this machine's clock agrees with the API server's",
-        why: "where clocks differ, certificates seem ended or not yet valid",
-        hint: "let both keep time with NTP (timedatectl), the nodes too",
-        fatal: false,
-        run: |facts| facts.server.as_ref().map_or(Verdict::Skip(String::new()), api::clock),
-    },
+pub(super) const CHECKS: [Check<Facts>; 9] = [
+    api::reachable("all that follows is asked of it"),
+    api::clock_agrees(),
     Check {
         id: "controller-ready",
         title: "every replica of the controller is ready",
@@ -136,6 +158,14 @@ pub(super) const CHECKS: [Check<Facts>; 8] = [
         hint: "`kubectl describe pods -n conduit` and `kubectl logs -n conduit deploy/conduit-controller` say why; not installed: `conduit install | kubectl apply -f -`; scaled down: `kubectl scale -n conduit deploy/conduit-controller --replicas=1`",
         fatal: false,
         run: controller_ready,
+    },
+    Check {
+        id: "cni-ready",
+        title: "the agent of the CNI plugin is ready on every node",
+        why: "on a node without it pods that the plugin has missed wait for their redirect rules, and do not start",
+        hint: "`kubectl get pods -n conduit -o wide -l app.kubernetes.io/name=conduit-cni` and their logs say why; gone: `conduit install --cni | kubectl apply -f -`",
+        fatal: false,
+        run: agents_ready,
     },
     Check {
         id: "webhook-trusted",
@@ -173,21 +203,14 @@ pub(super) const CHECKS: [Check<Facts>; 8] = [
         fatal: false,
         run: settings_valid,
     },
-    Check {
-        id: "namespaces-admit",
-        title: "no namespace asks for proxies and refuses them",
-        why: "its pods are not started: the init container needs NET_ADMIN",
-        hint: "`kubectl label namespace NAME pod-security.kubernetes.io/enforce=privileged --overwrite`",
-        fatal: false,
-        run: |facts| api::namespaces_admit(&facts.namespaces),
-    },
+    api::namespaces_admit(),
 ];
 
 fn controller_ready(facts: &Facts) -> Verdict {
-    match &facts.replicas {
+    match &facts.controller {
         Err(unseen) => unseen.verdict(),
         Ok(None) => Verdict::Fail("it is not installed".to_owned()),
-        Ok(Some((wanted, ready))) => {
+        Ok(Some(Controller { wanted, ready, .. })) => {
             let text = format!("{ready} of {wanted} ready");
             match (*ready, *wanted) {
                 (0, _) => Verdict::Fail(text),
@@ -196,6 +219,30 @@ fn controller_ready(facts: &Facts) -> Verdict {
             }
         }
     }
+}
+
+/// Whether each node has an agent. Where there is none, either nothing needs one or pods wait for one.
+fn agents_ready(facts: &Facts) -> Verdict {
+    let (wanted, ready) = match &facts.agents {
+        Err(unseen) => return unseen.verdict(),
+        Ok(Some(counts)) => *counts,
+        Ok(None) if !facts.pods_write_rules() => {
+            return Verdict::Fail(format!("there is no DaemonSet {AGENT}, and pods rely on it"));
+        }
+        Ok(None) => return Verdict::Skip("not installed: pods write their rules themselves".to_owned()),
+    };
+    let text = format!("{ready} of {wanted} nodes");
+    if wanted > 0 && ready >= wanted {
+        return Verdict::Ok(text);
+    }
+    let waits = |pod: &&Value| {
+        let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let ready = conditions.filter(|each| each["type"] == "Ready").any(|each| each["status"] == "True");
+        pod["metadata"]["labels"]["app.kubernetes.io/name"] == AGENT && !ready
+    };
+    let pods = facts.pods.as_deref().unwrap_or_default().iter().filter(waits);
+    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().unwrap_or("no node yet").to_owned();
+    Verdict::Fail(listed(&text, &pods.map(node).collect::<Vec<_>>()))
 }
 
 fn webhook_trusted(facts: &Facts) -> Verdict {

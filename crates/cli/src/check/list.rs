@@ -9,6 +9,8 @@ use crate::units;
 
 /// A trust anchor or issuer that ends sooner is worth a warning: time enough to plan a change.
 const EXPIRES_SOON_S: u64 = 60 * 86_400;
+/// One that lives for days or hours is renewed by whoever made it so, well before this last part of its life: the warning is that it was not.
+const EXPIRES_SOON_PART: u64 = 5;
 /// Proxies report every second or so; so long without one is worth a warning.
 const SILENT_MS: u64 = 10_000;
 
@@ -40,7 +42,7 @@ pub(super) const CHECKS: [Check<Facts>; 10] = [
     },
     Check {
         id: "trust-anchors-valid",
-        title: "no trust anchor ends within 60 days",
+        title: "no trust anchor ends soon",
         why: "when the last one ends, no proxy trusts another: all meshed traffic stops",
         hint: "`conduit identity rotate anchor` while the old one is valid; one that was given: whoever gave it replaces it",
         fatal: false,
@@ -48,7 +50,7 @@ pub(super) const CHECKS: [Check<Facts>; 10] = [
     },
     Check {
         id: "issuer-valid",
-        title: "the issuer does not end within 60 days",
+        title: "the issuer does not end soon",
         why: "when it ends, no proxy's certificate can be renewed",
         hint: "`conduit identity rotate issuer`; one that was given: whoever gave it replaces it",
         fatal: false,
@@ -133,20 +135,22 @@ fn manifests_understood(facts: &Facts) -> Verdict {
 
 fn trust_anchors_valid(facts: &Facts) -> Verdict {
     let anchors = info(facts).trust_anchors;
-    match anchors.iter().map(|anchor| anchor.not_after_unix_s).max() {
+    match anchors.iter().max_by_key(|anchor| anchor.not_after_unix_s) {
         None => Verdict::Fail("there is none".to_owned()),
-        Some(last) => ends(last, facts.now_s),
+        Some(last) => ends((last.not_before_unix_s, last.not_after_unix_s), facts.now_s),
     }
 }
 
 fn issuer_valid(facts: &Facts) -> Verdict {
-    ends(info(facts).issuer_not_after_unix_s, facts.now_s)
+    let info = info(facts);
+    ends((info.issuer_not_before_unix_s, info.issuer_not_after_unix_s), facts.now_s)
 }
 
-fn ends(not_after_s: u64, now_s: u64) -> Verdict {
+fn ends((not_before_s, not_after_s): (u64, u64), now_s: u64) -> Verdict {
+    let soon = EXPIRES_SOON_S.min(not_after_s.saturating_sub(not_before_s) / EXPIRES_SOON_PART);
     match not_after_s.checked_sub(now_s) {
         None | Some(0) => Verdict::Fail(format!("ended {} ago", units::age(now_s - not_after_s))),
-        Some(left) if left < EXPIRES_SOON_S => Verdict::Warn(format!("ends in {}", units::age(left))),
+        Some(left) if left < soon => Verdict::Warn(format!("ends in {}", units::age(left))),
         Some(left) => Verdict::Ok(format!("ends in {}", units::age(left))),
     }
 }

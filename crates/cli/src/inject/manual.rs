@@ -1,31 +1,75 @@
-//! `conduit inject --manual`: writes the containers into the manifests, as the webhook would into the pods. The documents are written
-//! anew, so comments and layout are lost; `kubectl apply` does not mind.
+//! `conduit inject --manual`: writes the containers into the manifests, as the webhook would into the pods, and leaves
+//! all else as it is to the byte (`insert`).
 
 use conduit_inject::settings::{Settings, image};
 use conduit_inject::{Annotations, Mesh, Outcome as Injection, Redirection, names, workload};
 use conduit_install::options::{REGISTRY, image_of};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Outcome;
+use super::tree::Node;
+use super::{Outcome, insert, text};
 use crate::args::Inject;
 use crate::output::Failure;
 
 /// Injects into every workload of the stream.
 pub(super) fn inject(text: &str, args: &Inject) -> Result<Outcome, Failure> {
     let mesh = mesh(args)?;
-    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| Failure::problem(format!("it is no YAML: {error}"), "nothing was printed"))?;
-    let mut remarks = Vec::new();
-    for document in &mut documents {
-        match document.get_mut("items").and_then(Value::as_array_mut) {
-            Some(items) => items.iter_mut().for_each(|object| inject_object(object, &mesh, &mut remarks)),
-            None => inject_object(document, &mesh, &mut remarks),
+    written(text, &mesh).map_err(|what| {
+        Failure::problem(
+            what,
+            "nothing was printed; without --manual an annotation is enough, where the webhook is installed",
+        )
+    })
+}
+
+/// Injects, as text: what was there stays in place to the byte, and `uninject` takes out what was added.
+pub(super) fn written(text: &str, mesh: &Mesh) -> Result<Outcome, String> {
+    if text.contains(text::MARK) {
+        return Err(format!("it has been injected already: it has lines with `{}`", text::MARK));
+    }
+    let parse = |text: &str| {
+        serde_saphyr::from_multiple::<Value>(text).map_err(|error| format!("it is no YAML: {error}"))
+    };
+    let mut before = parse(text)?;
+    let (mut after, mut remarks) = (before.clone(), Vec::new());
+    each_object(&mut after, |object| inject_object(object, mesh, &mut remarks));
+    let (old, new) = (pods(&mut before), pods(&mut after));
+    let objects = text::objects(text)?;
+    let nodes = objects.iter().filter_map(|object| Some((object, pod(object.node)?)));
+    let mut edits = Vec::new();
+    // Where the two do not count the same pods, what comes of it is not what is wanted.
+    for ((object, node), change) in nodes.zip(old.iter().zip(&new)) {
+        insert::insertions(text, node, change, text::end_of_line(text), &mut edits)
+            .map_err(|why| format!("{}: {why}", object.name()))?;
+    }
+    let changed = text::apply(text, edits);
+    if parse(&changed)? != after {
+        return Err("it cannot be edited safely: the change would have meant something else".to_owned());
+    }
+    Ok(Outcome { text: changed, remarks })
+}
+
+/// The pod in a workload, as [`workload::pod_mut`] finds it.
+fn pod(object: &Node) -> Option<&Node> {
+    text::pod(object).filter(|pod| matches!(pod.get("spec"), Some(Node::Mapping(_) | Node::Alias { .. })))
+}
+
+/// Every pod of the stream.
+fn pods(documents: &mut [Value]) -> Vec<Value> {
+    let mut pods = Vec::new();
+    each_object(documents, |object| pods.extend(workload::pod_mut(object).map(|pod| pod.clone())));
+    pods
+}
+
+/// The objects of the stream, those in lists too.
+fn each_object(documents: &mut [Value], mut with: impl FnMut(&mut Value)) {
+    for document in documents {
+        let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        match document.get_mut("items").and_then(Value::as_array_mut).filter(|_| is_list) {
+            Some(items) => items.iter_mut().for_each(&mut with),
+            None => with(document),
         }
     }
-    let written: Result<Vec<String>, _> = documents.iter().map(serde_saphyr::to_string).collect();
-    let written = written
-        .map_err(|error| Failure::problem(format!("it cannot be written: {error}"), "nothing was printed"))?;
-    Ok(Outcome { text: written.join("---\n"), remarks })
 }
 
 fn inject_object(object: &mut Value, mesh: &Mesh, remarks: &mut Vec<String>) {
@@ -37,7 +81,11 @@ fn inject_object(object: &mut Value, mesh: &Mesh, remarks: &mut Vec<String>) {
     let asked = Annotations::from([(names::INJECT.to_owned(), "enabled".to_owned())]);
     let problems = match conduit_inject::inject(pod, &namespace, &asked, mesh) {
         Injection::Injected(injected) => {
-            *pod = injected.pod;
+            let said = std::mem::replace(pod, injected.pod)["metadata"]["annotations"].take();
+            // What it said itself stays in its own words.
+            for (name, value) in said.as_object().into_iter().flatten() {
+                pod["metadata"]["annotations"][name] = value.clone();
+            }
             remarks.push(format!("{name} injected"));
             injected.problems
         }
@@ -47,10 +95,6 @@ fn inject_object(object: &mut Value, mesh: &Mesh, remarks: &mut Vec<String>) {
         }
     };
     remarks.extend(problems.iter().map(|problem| format!("{name}: {problem}")));
-    // A template with `creationTimestamp: null`, as kubectl writes it, is fine; one that we made is none.
-    if pod["metadata"].is_null() {
-        pod["metadata"] = json!({});
-    }
 }
 
 fn mesh(args: &Inject) -> Result<Mesh, Failure> {

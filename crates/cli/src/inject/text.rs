@@ -6,11 +6,11 @@ use conduit_inject::names::INJECT;
 use conduit_inject::{decide, workload};
 use serde_json::{Value, json};
 
-use super::Outcome;
 use super::tree::{self, Mapping, Node};
+use super::{Outcome, insert};
 
 /// Ends the first line of what was inserted.
-const MARK: &str = "# added by conduit inject";
+pub(super) const MARK: &str = "# added by conduit inject";
 
 /// What an insertion makes, by how much of the way to the annotation was there.
 const WAY: [&str; 3] = ["metadata", "annotations", INJECT];
@@ -20,7 +20,7 @@ pub(super) fn inject(text: &str) -> Result<Outcome, String> {
     if text.contains(MARK) {
         return Err(format!("it has been injected already: it has lines with `{MARK}`"));
     }
-    let end_of_line = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let end_of_line = end_of_line(text);
     let (mut edits, mut remarks) = (Vec::new(), Vec::new());
     for object in objects(text)? {
         let Some(pod) = pod(object.node) else { continue };
@@ -46,18 +46,22 @@ pub(super) fn inject(text: &str) -> Result<Outcome, String> {
     Ok(Outcome { text: changed, remarks })
 }
 
-/// Takes the annotation out of every workload.
+/// How the lines of this text end.
+pub(super) fn end_of_line(text: &str) -> &'static str {
+    if text.contains("\r\n") { "\r\n" } else { "\n" }
+}
+
+/// Takes the annotation, or all that was written in by hand (`--manual`), out of every workload.
 pub(super) fn uninject(text: &str) -> Result<Outcome, String> {
     let (mut edits, mut remarks) = (Vec::new(), Vec::new());
     for object in objects(text)? {
         let Some(pod) = pod(object.node) else { continue };
-        let remark = match removal(text, pod).map_err(|why| format!("{}: {why}", object.name()))? {
-            Some(edit) => {
-                edits.push(edit);
-                "uninjected"
-            }
-            None => "had no injection",
-        };
+        let mut taken = insert::removals(text, pod);
+        if taken.is_empty() {
+            taken.extend(removal(text, pod).map_err(|why| format!("{}: {why}", object.name()))?);
+        }
+        let remark = if taken.is_empty() { "had no injection" } else { "uninjected" };
+        edits.extend(taken);
         remarks.push(format!("{} {remark}", object.name()));
     }
     if remarks.is_empty() {
@@ -69,13 +73,13 @@ pub(super) fn uninject(text: &str) -> Result<Outcome, String> {
 }
 
 /// Replace `from..to` by this.
-struct Edit {
-    from: usize,
-    to: usize,
-    by: String,
+pub(super) struct Edit {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) by: String,
 }
 
-fn apply(text: &str, mut edits: Vec<Edit>) -> String {
+pub(super) fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     let mut changed = text.to_owned();
     edits.sort_by_key(|edit| std::cmp::Reverse(edit.from));
     for edit in edits {
@@ -84,12 +88,12 @@ fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     changed
 }
 
-struct Object<'a> {
-    node: &'a Node,
+pub(super) struct Object<'a> {
+    pub(super) node: &'a Node,
 }
 
 impl Object<'_> {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let kind = self.node.text("kind").unwrap_or("object").to_lowercase();
         let name = self.node.get("metadata").and_then(|metadata| metadata.text("name")).unwrap_or("?");
         format!("{kind}/{name}")
@@ -97,14 +101,14 @@ impl Object<'_> {
 }
 
 /// The objects of the stream, those in lists too. The tree is leaked into the closure of one call: it lives as long as the verb.
-fn objects(text: &str) -> Result<Vec<Object<'static>>, String> {
+pub(super) fn objects(text: &str) -> Result<Vec<Object<'static>>, String> {
     let documents: &'static [Node] = tree::read(text)?.leak();
     let mut objects = Vec::new();
     for node in documents {
         let kind = node.text("kind").unwrap_or_default();
         match node.get("items") {
-            Some(Node::Sequence(items)) if kind.ends_with("List") => {
-                objects.extend(items.iter().map(|node| Object { node }));
+            Some(Node::Sequence(list)) if kind.ends_with("List") => {
+                objects.extend(list.items.iter().map(|node| Object { node }));
             }
             _ => objects.push(Object { node }),
         }
@@ -113,7 +117,7 @@ fn objects(text: &str) -> Result<Vec<Object<'static>>, String> {
 }
 
 /// The pod in a workload.
-fn pod(object: &Node) -> Option<&Node> {
+pub(super) fn pod(object: &Node) -> Option<&Node> {
     let path = workload::path(object.text("kind")?)?;
     path.iter().try_fold(object, |node, name| node.get(name))
 }
@@ -146,7 +150,9 @@ fn look(pod: &Node) -> Found {
 
 fn has_proxy(spec: &Node) -> bool {
     let names = |list: &str| match spec.get(list) {
-        Some(Node::Sequence(items)) => items.iter().map(|item| json!({"name": item.text("name")})).collect(),
+        Some(Node::Sequence(list)) => {
+            list.items.iter().map(|item| json!({"name": item.text("name")})).collect()
+        }
         _ => Vec::new(),
     };
     let lists = json!({"containers": names("containers"), "initContainers": names("initContainers")});
@@ -165,7 +171,7 @@ fn descend(pod: &Node) -> Result<(&Mapping, usize), String> {
                     WAY[depth.saturating_sub(1)]
                 ));
             }
-            Node::Alias => return Err("its metadata is written elsewhere (a YAML alias)".to_owned()),
+            Node::Alias { .. } => return Err("its metadata is written elsewhere (a YAML alias)".to_owned()),
             Node::Scalar { .. } | Node::Sequence(_) => return Err("its metadata is no mapping".to_owned()),
         };
         if mapping.is_anchored {
@@ -194,7 +200,7 @@ fn insertion(text: &str, pod: &Node, end_of_line: &str) -> Result<Edit, String> 
 }
 
 /// The column of the first key of a mapping; before it there may only be blanks and the dashes of lists.
-fn column(text: &str, at: usize) -> Result<usize, String> {
+pub(super) fn column(text: &str, at: usize) -> Result<usize, String> {
     let before = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
     match before.bytes().all(|byte| byte == b' ' || byte == b'-') {
         true => Ok(before.len()),
@@ -327,8 +333,9 @@ fn ask(pod: &mut Value) {
 
 const fn keep(_pod: &mut Value) {}
 
-/// Takes the annotation away, and what is empty without it.
+/// Takes the annotation away, and all that is ours, and what is empty without it.
 fn forget(pod: &mut Value) {
+    insert::forget(pod);
     let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(INJECT);

@@ -18,6 +18,12 @@ pub struct Directory {
     path: PathBuf,
 }
 
+impl std::fmt::Display for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the directory {}", self.path.display())
+    }
+}
+
 impl Directory {
     /// At this path.
     #[must_use]

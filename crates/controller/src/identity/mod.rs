@@ -5,6 +5,7 @@ pub mod authority;
 pub mod material;
 pub mod directory;
 pub mod secret;
+pub mod given;
 pub mod rotation;
 pub mod service;
 pub mod tokens;

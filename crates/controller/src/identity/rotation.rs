@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use super::authority::Authority;
 use super::directory::Directory;
+use super::given::Given;
 use super::material::{Material, Rotation};
 use super::secret;
 use crate::operator::proxies::{self, Proxy};
@@ -35,19 +36,24 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// Where the state is kept.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Vault {
     /// In a directory.
     Directory(Directory),
     /// In a Secret.
     Secret(secret::Store),
+    /// Where somebody else keeps it.
+    Given(Given),
 }
 
 /// What the state was when it was read.
 enum Version {
     Directory,
     Secret(secret::Version),
+    Given,
 }
+
+/// What is written where nothing may be: a mistake of ours.
+const READ_ONLY: &str = "an issuer that somebody else keeps is not written";
 
 impl Vault {
     /// What is there, made where there is nothing: on the start, and never again. What vanishes later is put back as it was.
@@ -58,6 +64,17 @@ impl Vault {
         match self {
             Self::Directory(directory) => directory.load_or_make(trust_domain),
             Self::Secret(store) => Ok(store.load_or_make(trust_domain).await?.0),
+            Self::Given(given) => Box::pin(given.load()).await,
+        }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.to_string(),
+            Self::Secret(store) => store.to_string(),
+            Self::Given(given) => given.origin(),
         }
     }
 
@@ -68,6 +85,7 @@ impl Vault {
                 let found = store.load().await?;
                 Ok(found.map(|(material, version)| (material, Version::Secret(version))))
             }
+            Self::Given(given) => Ok(Some((Box::pin(given.load()).await?, Version::Given))),
         }
     }
 
@@ -76,6 +94,16 @@ impl Vault {
         match self {
             Self::Directory(directory) => directory.store(material),
             Self::Secret(store) => store.make(material).await.map(|_| ()),
+            Self::Given(_) => bail!(READ_ONLY),
+        }
+    }
+
+    /// Keeps the copy of the anchors for whoever may not read where they are kept.
+    async fn publish_anchors(&self, anchors: &str) -> Result<()> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Secret(store) => store.publish_anchors(anchors).await,
+            Self::Given(given) => given.publish_anchors(anchors).await,
         }
     }
 
@@ -84,7 +112,8 @@ impl Vault {
         match (self, version) {
             (Self::Secret(store), Version::Secret(version)) => store.store(material, version).await,
             (Self::Directory(directory), _) => directory.store(material).map(|()| true),
-            (Self::Secret(_), Version::Directory) => bail!("a Secret has a version"),
+            (Self::Secret(_), _) => bail!("a Secret has a version"),
+            (Self::Given(_), _) => bail!(READ_ONLY),
         }
     }
 }
@@ -147,9 +176,7 @@ impl Keeper {
         if !leads {
             return Ok(());
         }
-        if let Vault::Secret(store) = &self.vault {
-            Box::pin(store.publish_anchors(&material.anchors)).await?;
-        }
+        Box::pin(self.vault.publish_anchors(&material.anchors)).await?;
         if let Some(next) = self.next(&material).await?
             && self.vault.store(&next, &version).await?
         {
@@ -189,6 +216,12 @@ impl Keeper {
     /// # Errors
     /// When it cannot be begun: the reason is for the operator.
     pub async fn rotate(&self, what: What) -> Result<()> {
+        if let Vault::Given(given) = &self.vault {
+            bail!(match what {
+                What::Issuer => given.issuer_refusal(),
+                What::Anchor => given.anchor_refusal(),
+            });
+        }
         for _ in 0..ATTEMPTS_MAX {
             let Some((material, version)) = self.vault.load().await? else {
                 bail!(

@@ -1,5 +1,5 @@
-//! Keeps the authority's state in a Secret of the controller's own namespace, in the form that cert-manager and `kubectl create
-//! secret tls` write, so that either may fill it. Every write names the version that it replaces: of replicas that begin at
+//! Keeps the authority's state in a Secret of the controller's own namespace, in the form that `kubectl create secret
+//! tls` writes, so that an operator may fill it. Every write names the version that it replaces: of replicas that begin at
 //! once one makes the anchor, and the others take that one.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,9 @@ pub const SECRET: &str = "conduit-identity";
 /// The ConfigMap with a copy of the trust anchors, for whoever may not read the Secret.
 pub const CONFIG_MAP: &str = "conduit-trust-anchors";
 /// Its key, and the Secret's, of the anchors.
-const ANCHORS: &str = "ca.crt";
-const ISSUER: &str = "tls.crt";
-const ISSUER_KEY: &str = "tls.key";
+pub(super) const ANCHORS: &str = "ca.crt";
+pub(super) const ISSUER: &str = "tls.crt";
+pub(super) const ISSUER_KEY: &str = "tls.key";
 const ANCHOR_KEY: &str = "ca.key";
 const FORMER: &str = "former.crt";
 const ROTATION: &str = "rotation.json";
@@ -40,6 +40,12 @@ pub struct Store {
 /// What the Secret was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(String);
+
+impl std::fmt::Display for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the Secret {}/{SECRET}", self.secrets.namespace().unwrap_or_default())
+    }
+}
 
 impl Store {
     /// In this namespace.
@@ -121,28 +127,32 @@ impl Store {
     /// # Errors
     /// When the API server cannot be reached or refuses.
     pub async fn publish_anchors(&self, anchors: &str) -> Result<()> {
-        let context = || format!("writing the ConfigMap {CONFIG_MAP}");
-        let found = within(self.config_maps.get_opt(CONFIG_MAP)).await?.with_context(context)?;
-        let data = BTreeMap::from([(ANCHORS.to_owned(), anchors.to_owned())]);
-        let post = PostParams::default();
-        let written = match found {
-            Some(map) if map.data.as_ref() == Some(&data) => return Ok(()),
-            Some(map) => {
-                let map = ConfigMap { data: Some(data), ..map };
-                within(self.config_maps.replace(CONFIG_MAP, &post, &map)).await?
-            }
-            None => {
-                let metadata = named(CONFIG_MAP);
-                let map = ConfigMap { data: Some(data), metadata, ..ConfigMap::default() };
-                within(self.config_maps.create(&post, &map)).await?
-            }
-        };
-        written.map(|_| ()).with_context(context)
+        Box::pin(publish(&self.config_maps, anchors)).await
     }
 }
 
+/// Keeps the ConfigMap [`CONFIG_MAP`] equal to these anchors.
+pub(super) async fn publish(config_maps: &Api<ConfigMap>, anchors: &str) -> Result<()> {
+    let context = || format!("writing the ConfigMap {CONFIG_MAP}");
+    let found = within(config_maps.get_opt(CONFIG_MAP)).await?.with_context(context)?;
+    let data = BTreeMap::from([(ANCHORS.to_owned(), anchors.to_owned())]);
+    let post = PostParams::default();
+    let written = match found {
+        Some(map) if map.data.as_ref() == Some(&data) => return Ok(()),
+        Some(map) => {
+            let map = ConfigMap { data: Some(data), ..map };
+            within(config_maps.replace(CONFIG_MAP, &post, &map)).await?
+        }
+        None => {
+            let map = ConfigMap { data: Some(data), metadata: named(CONFIG_MAP), ..ConfigMap::default() };
+            within(config_maps.create(&post, &map)).await?
+        }
+    };
+    written.map(|_| ()).with_context(context)
+}
+
 /// The answer of a call that must come in time.
-async fn within<T>(call: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(TIMEOUT, call).await.context("the API server did not answer in time")
 }
 
@@ -151,14 +161,17 @@ fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() }
 }
 
-fn read(secret: &Secret) -> Result<Material> {
-    let text = |key: &str| -> Result<Option<String>> {
-        let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else {
-            return Ok(None);
-        };
-        let text = String::from_utf8(bytes.clone());
-        Ok(Some(text.map_err(|_| anyhow::anyhow!("{key} is not text in PEM"))?))
+/// A text of the Secret's.
+pub(super) fn text(secret: &Secret, key: &str) -> Result<Option<String>> {
+    let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else {
+        return Ok(None);
     };
+    let text = String::from_utf8(bytes.clone());
+    Ok(Some(text.map_err(|_| anyhow::anyhow!("{key} is not text in PEM"))?))
+}
+
+fn read(secret: &Secret) -> Result<Material> {
+    let text = |key: &str| text(secret, key);
     let needed = |key: &str| {
         text(key)?.with_context(|| format!("{key} is missing: it needs {ISSUER}, {ISSUER_KEY} and {ANCHORS}"))
     };

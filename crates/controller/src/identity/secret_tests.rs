@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_secret_that_an_operator_or_cert_manager_has_filled_is_read() {
+fn a_secret_that_an_operator_has_filled_is_read() {
     let made = Material::generate("cluster.local", SystemTime::now()).unwrap();
     let given = Material { anchor_key: None, ..made };
     let mut secret = Secret::default();

@@ -96,6 +96,7 @@ impl Operator for Service {
             trust_domain: parts.trust_domain.clone(),
             uptime_s: parts.started.elapsed().as_secs(),
             trust_anchors: parts.keeper.authority.anchors().iter().map(anchor).collect(),
+            issuer_not_before_unix_s: unix_s(parts.keeper.authority.issuer_not_before()),
             issuer_not_after_unix_s: unix_s(parts.keeper.authority.issuer_not_after()),
             source: parts.source.clone(),
             services: count(services),
@@ -270,6 +271,7 @@ impl Parts {
             phase_since_unix_s: rotation.map(Rotation::since).unwrap_or_default(),
             phase_until_unix_s: rotation.map(Rotation::until).unwrap_or_default(),
             rotates: material.anchor_key.is_some(),
+            origin: self.keeper.vault.origin(),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use conduit_inject::Mesh;
+use conduit_process::listen;
 use conduit_process::ready::Readiness;
 use conduit_process::tasks::Tasks;
 use kube::Client;
@@ -52,10 +53,9 @@ impl Webhook {
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn start(self, readiness: &Readiness, tasks: &Tasks) -> Result<()> {
-        let listener = TcpListener::bind(self.addr)
-            .await
-            .with_context(|| format!("listening on {} for the API server", self.addr))?;
+    pub fn start(self, readiness: &Readiness, tasks: &Tasks) -> Result<()> {
+        let listener = listen::bind(self.addr).and_then(TcpListener::from_std);
+        let listener = listener.with_context(|| format!("listening on {} for the API server", self.addr))?;
         let gate = readiness.gate("namespaces");
         let namespaces = namespaces::follow(self.client.clone(), self.silence, gate, tasks);
         let serving = certificate::keep(

@@ -3,18 +3,15 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use conduit_process::tasks::Tasks;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Connections that the kernel keeps for us while we are at our limit or busy.
-const BACKLOG: i32 = 4096;
 /// The pause after an error of accept (out of file descriptors, most often), so that it is not retried in a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,25 +28,7 @@ pub fn bind(port: u16) -> io::Result<TcpListener> {
 /// # Errors
 /// Those of the socket: the port is taken, most often.
 pub fn bind_std(port: u16) -> io::Result<std::net::TcpListener> {
-    let listener = match listener(Domain::IPV6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            listener(Domain::IPV4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?
-        }
-        bound => bound?,
-    };
-    Ok(listener.into())
-}
-
-fn listener(domain: Domain, addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    if domain == Domain::IPV6 {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
+    conduit_process::listen::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
 }
 
 /// How many connections there may be at once.

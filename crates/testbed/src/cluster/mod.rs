@@ -26,7 +26,7 @@ pub use addresses::Families;
 pub use component::Component;
 pub use kubelet::ProxyMode;
 pub use node::Node;
-pub use parts::Parts;
+pub use parts::{Parts, cert_manager};
 
 use control_plane::Setting;
 use pki::Pki;

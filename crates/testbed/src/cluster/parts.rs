@@ -93,6 +93,22 @@ fn system_folders() -> impl Iterator<Item = PathBuf> {
     ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter().map(PathBuf::from)
 }
 
+/// The folder with cert-manager's controller and `crds.yaml`, which only one test needs and which is built apart: the one that
+/// `CONDUIT_CERT_MANAGER` names, or the one built last.
+///
+/// # Errors
+/// When there is none; says which command mends it.
+pub fn cert_manager() -> Result<PathBuf> {
+    let dir = std::env::var_os("CONDUIT_CERT_MANAGER");
+    let dir = dir.map_or_else(|| cache().join("current-cert-manager"), PathBuf::from);
+    ensure!(
+        dir.join("cert-manager").exists() && dir.join("crds.yaml").exists(),
+        "cert-manager is not in {}: run `cargo xtask cluster build --cert-manager`",
+        dir.display()
+    );
+    Ok(dir)
+}
+
 /// Where what belongs to clusters is kept: `CONDUIT_CLUSTER_DIR`, or `conduit/cluster` in the user's cache.
 pub(crate) fn cache() -> PathBuf {
     if let Some(dir) = std::env::var_os("CONDUIT_CLUSTER_DIR") {

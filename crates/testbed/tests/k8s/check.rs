@@ -8,7 +8,7 @@ use crate::support::{SOON, Space, cluster};
 
 /// What a check found: its result and its detail.
 #[track_caller]
-fn result(ended: &Ended, id: &str) -> (String, String) {
+pub(crate) fn result(ended: &Ended, id: &str) -> (String, String) {
     let document = ended.json();
     let check = document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id);
     let check = check.unwrap_or_else(|| panic!("no check {id} in {document}"));
@@ -17,7 +17,7 @@ fn result(ended: &Ended, id: &str) -> (String, String) {
 }
 
 #[track_caller]
-fn expect(ended: &Ended, id: &str, wanted: &str, part: &str) {
+pub(crate) fn expect(ended: &Ended, id: &str, wanted: &str, part: &str) {
     let (result, detail) = result(ended, id);
     assert!(result == wanted && detail.contains(part), "{id}: {result} {detail}");
 }
@@ -49,7 +49,7 @@ impl Drop for Again {
 }
 
 const PRE: &str = "check --pre -o json";
-const CHECK: &str = "check -o json";
+pub(crate) const CHECK: &str = "check -o json";
 
 #[test]
 fn an_operator_looks_installs_and_looks_again_and_each_fault_on_the_way_is_named() {

@@ -9,7 +9,8 @@ use conduit_testbed::cluster::Component;
 use conduit_testbed::wait;
 use serde_json::Value;
 
-use crate::mesh::{self, conduit, injects, installed, names, pod};
+use crate::check::{CHECK, expect, result};
+use crate::mesh::{self, User, conduit, injects, installed, names, pod};
 use crate::support::{SOON, Space, cluster};
 
 /// What the pod security profile `restricted` asks for, of the application too.
@@ -152,6 +153,7 @@ fn restricted_pods_are_meshed_whatever_happens_to_agents_configurations_and_node
     speaks_in_mutual_tls(&space, "client");
 
     a_classic_sidecar_cuts_no_init_container_off(&space);
+    check_names_a_node_whose_agent_is_not_ready();
     without_agents_the_plugin_works_and_pods_that_it_misses_wait(&space);
     what_others_write_over_comes_back();
     a_node_that_starts_again_has_its_pods_meshed(&space);
@@ -176,8 +178,25 @@ fn a_classic_sidecar_cuts_no_init_container_off(space: &Space) {
     speaks_in_mutual_tls(space, "classic");
 }
 
+/// A configuration that is none is left as it is, and the agent of that node is not ready.
+fn check_names_a_node_whose_agent_is_not_ready() {
+    let admin = User::admin();
+    let looked = admin.conduit(CHECK);
+    expect(&looked, "cni-ready", "ok", "2 of 2 nodes");
+    expect(&looked, "namespaces-admit", "ok", "the CNI plugin");
+    let before = fs::read(configuration(2)).unwrap();
+    fs::write(configuration(2), "{").unwrap();
+    wait::until(SOON, || {
+        let (word, detail) = result(&admin.conduit(CHECK), "cni-ready");
+        word == "fail" && detail == "1 of 2 nodes\nnode2"
+    });
+    fs::write(configuration(2), before).unwrap();
+    wait::until(SOON, || result(&admin.conduit(CHECK), "cni-ready").0 == "ok");
+}
+
 fn without_agents_the_plugin_works_and_pods_that_it_misses_wait(space: &Space) {
     agents(false);
+    expect(&User::admin().conduit(CHECK), "cni-ready", "fail", "0 of 0 nodes");
     assert!(has_entry(1) && has_entry(2), "an agent that is not there now must not take the plugin with it");
     space.apply(&client("alone", 1, ""));
     starts(space, "alone");

@@ -10,6 +10,7 @@ use conduit_testbed::wait;
 use serde_json::Value;
 
 use crate::edges::succeeded;
+use crate::load::resolve;
 use crate::mesh::{WEB, meshed};
 use crate::support::{DEMO_IMAGE, SOON, Space};
 use crate::workloads::{generator, proto};
@@ -55,11 +56,14 @@ fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
     space.available("shop");
     space.kubectl(&["wait", "--for=condition=Ready", "pod/http", "pod/grpc", "--timeout=60s"]);
     // Until the endpoints have reached the clients' proxies.
-    for (client, call) in [("http", "fortio curl -quiet http://shop:8081/"), ("grpc", &no_quote())] {
+    let resolve = resolve();
+    let curl = format!("fortio curl {resolve} -quiet http://shop:8081/");
+    for (client, call) in [("http", &curl), ("grpc", &no_quote())] {
         wait::until(SOON, || space.exec(client, &["sh", "-c", call]).is_ok());
     }
-    let http =
-        begin(&space, "http", "fortio load -quiet -c 64 -qps 500 -t 0 -json - http://shop:8081/ 2>/dev/null");
+    let load =
+        format!("fortio load {resolve} -quiet -c 64 -qps 500 -t 0 -json - http://shop:8081/ 2>/dev/null");
+    let http = begin(&space, "http", &load);
     let grpc = begin(
         &space,
         "grpc",

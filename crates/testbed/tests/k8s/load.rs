@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use conduit_testbed::cluster::Families;
 use conduit_testbed::wait;
 
 use crate::mesh::pod;
 use crate::replicas::{get, host, processes, signal};
-use crate::support::{SOON, Space};
+use crate::support::{SOON, Space, cluster};
 
 /// The pods: `kept` sends its requests over connections that stay, `fresh` opens one for each request.
 const LOADS: [(&str, &str); 2] =
@@ -23,6 +24,12 @@ const WEB: &str = "
     lifecycle: {preStop: {sleep: {seconds: 3}}}}]}}}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}}";
+
+/// fortio's flag for the addresses that it calls: by itself it knows IPv4's alone.
+pub(crate) fn resolve() -> String {
+    let family = if cluster().families() == Families::V6 { "ip6" } else { "ip4" };
+    format!("-resolve-ip-type={family}")
+}
 
 /// Load that runs.
 pub(crate) struct Load<'a> {
@@ -45,7 +52,8 @@ impl<'a> Load<'a> {
             space.apply(&format!(
                 "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{restartPolicy: Never, containers: [{{name: fortio,
                    image: 'localhost/load:1', imagePullPolicy: Never,
-                   command: [fortio, load, -loglevel, Warning, -t, '0', {flags}, 'http://web/']}}]}}}}"
+                   command: [fortio, load, {}, -loglevel, Warning, -t, '0', {flags}, 'http://web/']}}]}}}}",
+                resolve()
             ));
             space.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
             let found = pod(space, name);

@@ -177,6 +177,19 @@ impl Drop for Otherwise {
     }
 }
 
+/// The certificates' life where a test is to see several generations of them. A rotation of the trust anchor takes a little more than that.
+const SHORT_LIFETIME: &str = "15s";
+
+/// The manifests with certificates that live for seconds.
+pub(crate) fn short_certificates(manifests: String) -> String {
+    const BEFORE: &str = "            - name: CONDUIT_CONTROLLER_LOG\n";
+    let lifetime = format!(
+        "            - name: CONDUIT_CONTROLLER_CERTIFICATE_LIFETIME\n              value: {SHORT_LIFETIME}\n"
+    );
+    assert!(manifests.contains(BEFORE));
+    manifests.replace(BEFORE, &(lifetime + BEFORE))
+}
+
 /// Upgrades, or installs, as `conduit upgrade` says itself that it is to be done, and waits until the new replicas serve.
 pub(crate) fn upgrade(flags: &[&str], change: impl Fn(String) -> String) {
     let (manifests, said) = conduit(&[&["upgrade"], flags].concat(), "");

@@ -107,7 +107,10 @@ pub(crate) fn anchors_file() -> String {
     let map =
         ["-n", "conduit", "get", "configmap", "conduit-trust-anchors", "-o", "jsonpath={.data.ca\\.crt}"];
     let path = cluster().dir().join("anchors.pem");
-    fs::write(&path, cluster().kubectl(&map).unwrap()).unwrap();
+    // Tests beside each other write it, and none is to read half of it.
+    let new = cluster().dir().join(format!("anchors-{:?}.pem", std::thread::current().id()));
+    fs::write(&new, cluster().kubectl(&map).unwrap()).unwrap();
+    fs::rename(&new, &path).unwrap();
     path.to_string_lossy().into_owned()
 }
 

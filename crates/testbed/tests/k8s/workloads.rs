@@ -8,6 +8,7 @@ use conduit_testbed::wait;
 
 use crate::edges::{Edge, identity, inbound, outbound};
 use crate::mesh::{idle, meshed};
+use crate::replicas::host;
 use crate::support::{DEMO_IMAGE, Running, SOON, Space, cluster};
 
 /// The demo application's messages, as its clients read them.
@@ -170,7 +171,7 @@ fn services_of_every_kind_lead_to_their_pods_in_mutual_tls() {
     };
     let node_port = space.kubectl(&["get", "service", "node", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
     let node = space.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]);
-    let at_node = format!("http://{node}:{node_port}/");
+    let at_node = format!("http://{}:{node_port}/", host(&node));
     // A named port that has another number in each pod.
     for url in ["http://named/", "http://named:81/", "http://declared/", "http://alias/", &at_node] {
         all(url, &["one", "two"]);
