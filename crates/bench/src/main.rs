@@ -9,6 +9,7 @@ mod samples;
 mod serve;
 mod subject;
 mod run;
+mod scale;
 
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ struct Args {
 enum Command {
     /// Sets up a world, runs every load in it with and without proxies, and writes what it found.
     Run(run::Plan),
+    /// Fills the API server that KUBECONFIG names, connects proxies to a controller and measures it.
+    Scale(scale::Plan),
     /// Serves the other end of the load, until it is killed.
     Serve {
         /// What to serve and on which port of every address, as in http=8080; without any it only waits.
@@ -70,6 +73,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(plan) => run::run(&plan),
+        Command::Scale(plan) => scale::run(&plan),
         Command::Serve { services, bytes } => serve::run(&services, bytes),
         Command::Load { kind, to, rate, seconds, connections, bytes } => {
             let plan = Plan { kind, to, rate, duration: Duration::from_secs(seconds), connections, bytes };

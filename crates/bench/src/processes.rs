@@ -69,10 +69,11 @@ fn network(process: &Path) -> Option<PathBuf> {
     fs::read_link(process.join("ns/net")).ok()
 }
 
-fn usage(process: &Path) -> Option<Usage> {
+/// What a process uses, by its folder in `/proc`.
+pub(crate) fn usage(process: &Path) -> Option<Usage> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let status = fs::read_to_string(process.join("status")).ok()?;
-    Some(Usage { processes: 1, cpu_seconds: cpu_seconds(&stat)?, rss_bytes: rss_bytes(&status)? })
+    Some(Usage { processes: 1, cpu_seconds: cpu_seconds(&stat)?, rss_bytes: memory_bytes(&status, "VmRSS:")? })
 }
 
 /// User and system time, fields 14 and 15 of proc_pid_stat(5); the second field is a name that may hold spaces.
@@ -82,9 +83,9 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((ticks()? + ticks()?) / TICKS_PER_S)
 }
 
-/// `VmRSS` of proc_pid_status(5); none: a kernel thread or a zombie.
-fn rss_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+/// `VmRSS:` or `VmHWM:` of proc_pid_status(5); none: a kernel thread or a zombie.
+pub(crate) fn memory_bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.map_or(Some(0), |line| Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024))
 }
 

@@ -17,6 +17,7 @@ use conduit_api::metrics::v1::metrics_server::MetricsServer;
 use conduit_api::operator::v1::operator_server::OperatorServer;
 use conduit_logic::words::Identity;
 use conduit_process::admin::{self, Admin};
+use conduit_process::limits;
 use conduit_process::logs::LogLevel;
 use conduit_process::ready::{Gate, Readiness};
 use conduit_process::signal;
@@ -64,6 +65,7 @@ const RENEW_SHARE: f64 = 0.66;
 /// When it cannot start: a port is taken, a file cannot be read, the configuration makes no sense.
 pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let own = config.check()?;
+    limits::raise_open_files();
     let tasks = Tasks::new();
     let readiness = Readiness::new();
     let store = Store::new(&config.trust_domain);

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod build;
+pub mod limits;
 pub mod logs;
 pub mod memory;
 pub mod ready;
