@@ -13,7 +13,7 @@ fn every_proxy_hears_of_every_change_and_is_served_again_after_the_controller_wa
     let page = folder.path().join("scale.md");
     std::fs::write(&page, "by hand\n<!-- written by `cargo xtask scale` -->\nold\n<!-- end -->\nby hand\n").unwrap();
     let mut measure = cluster.command(env!("CARGO_BIN_EXE_conduit-bench"));
-    measure.args(["scale", "--services=50", "--endpoints=250", "--proxies=20", "--changes=4", "--seconds=1", "--write"]);
+    measure.args(["scale", "--services=50", "--endpoints=250", "--proxies=20", "--changes=4", "--seconds=1", "--traffic-seconds=2", "--write"]);
     let output = measure.arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 

@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use conduit_api::discovery::v1::discovery_server::DiscoveryServer;
 use conduit_api::identity::v1::identity_server::IdentityServer;
 use conduit_api::metrics::v1::metrics_server::MetricsServer;
 use conduit_api::operator::v1::operator_server::OperatorServer;
@@ -38,6 +37,7 @@ use crate::identity::service::Reviewer;
 use crate::kubernetes::client;
 use crate::metrics::series::Aggregate;
 use crate::operator::access::{Access, Reviews};
+use crate::serve::encoded::DiscoveryServer;
 use crate::serve::{discovery, listener};
 use crate::source::kubernetes::Watches;
 use crate::store::Store;
@@ -111,11 +111,20 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let operator = parts.operator();
     parts.serve_operator_socket(operator.clone())?;
     parts.serve_operator_port(operator).await?;
-    parts.serve_proxies(surroundings.reviewer).await?;
     parts.serve_webhook(&readiness).await?;
-    listening.open();
-
-    let signal = stopped.await;
+    // Nobody is told of half a model, and proxies that come back by the thousand are not sent away to come again.
+    let early = tokio::select! {
+        _ = surroundings.complete => None,
+        signal = &mut stopped => Some(signal),
+    };
+    let signal = match early {
+        Some(signal) => signal,
+        None => {
+            parts.serve_proxies(surroundings.reviewer).await?;
+            listening.open();
+            stopped.await
+        }
+    };
     tracing::info!(signal, "stopping");
     let _stopping = readiness.gate("stopping");
     if config.source == Source::Kubernetes {

@@ -75,15 +75,10 @@ impl ControlPlane {
         processes::usage(&self.proc()).context("the controller has ended; its log says why")
     }
 
-    /// The most resident memory since its start or the last [`ControlPlane::forget_peak`].
+    /// The most resident memory since its start.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(self.proc().join("status"))?;
         processes::memory_bytes(&status, "VmHWM:").context("the kernel does not say VmHWM")
-    }
-
-    /// Begins to look for the peak anew (proc_pid_clear_refs(5)).
-    pub(crate) fn forget_peak(&self) -> Result<()> {
-        fs::write(self.proc().join("clear_refs"), "5").context("cannot reset VmHWM")
     }
 }
 

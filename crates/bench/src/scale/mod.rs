@@ -55,9 +55,12 @@ pub(crate) struct Plan {
     /// Changes of each kind of service; of those that all follow a fifth
     #[arg(long, default_value_t = 100)]
     changes: usize,
-    /// Seconds at rest, and twice as many under traffic
+    /// Seconds at rest
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Seconds under traffic: the controller remembers eleven minutes of it
+    #[arg(long, default_value_t = 120)]
+    traffic_seconds: u64,
     /// Folder in which scale.json is written and the table in scale.md replaced
     #[arg(long)]
     write: Option<PathBuf>,
@@ -70,7 +73,8 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let dir = tempfile::Builder::new().prefix("conduit-scale-").tempdir()?;
     let tasks = Tasks::new();
-    let measured = runtime.block_on(Measurement { plan, dir: dir.path().to_owned(), tasks: tasks.clone() }.run());
+    let measurement = Measurement { plan, dir: dir.path().to_owned(), tasks: tasks.clone() };
+    let measured = runtime.block_on(Box::pin(measurement.run()));
     tasks.stop();
     runtime.shutdown_background();
     let figures = match measured {
@@ -140,13 +144,13 @@ impl Measurement<'_> {
 
         figures.rest = self.runs(&controller, plan.seconds, std::future::pending()).await?;
         eprintln!("at rest: {:?}", figures.rest);
-        for (group, name) in GROUPS {
+        for (group, name) in GROUPS.into_iter().filter(|(group, _)| !world.group(*group).is_empty()) {
             let change = self.changes(&api, &world, &controller, &proxies, (group, name), &figures.rest).await?;
             eprintln!("{change:?}");
             figures.changes.push(change);
         }
         figures.edges = plan.edges;
-        figures.traffic = self.runs(&controller, 2 * plan.seconds, mesh.traffic(&proxies, plan.edges)).await?;
+        figures.traffic = self.runs(&controller, plan.traffic_seconds, mesh.traffic(&proxies, plan.edges)).await?;
         eprintln!("under traffic: {:?}", figures.traffic);
 
         figures.storm = self.storm(&mut controller, &proxies).await?;
@@ -210,7 +214,7 @@ impl Measurement<'_> {
             let sent = Instant::now();
             let patch = async {
                 api.set_ready(world, service, ready).await?;
-                Ok(sent.elapsed())
+                Ok::<Duration, anyhow::Error>(sent.elapsed())
             };
             let (answered, heard) = tokio::try_join!(patch, proxies::all_heard(&followers, service, endpoints))?;
             answers.record(answered);

@@ -31,6 +31,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// How often traffic is counted.
 const TRAFFIC_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How many requests then.
+const TRAFFIC_REQUESTS: usize = 10;
+
 /// One proxy.
 pub(crate) struct Proxy {
     /// The services that it follows, each with what it was told.
@@ -130,8 +133,10 @@ impl Mesh<'_> {
         loop {
             tick.tick().await;
             for edge in &edges {
-                edge.request(Outcome::Success, Duration::from_micros(random.u64(500..5_000)));
-                edge.bytes(300, 2_000);
+                for _ in 0..TRAFFIC_REQUESTS {
+                    edge.request(Outcome::Success, Duration::from_micros(random.u64(500..5_000)));
+                }
+                edge.bytes(3_000, 20_000);
             }
         }
     }

@@ -146,8 +146,7 @@ impl World {
 
     /// A node's object, and its status.
     pub(crate) fn node(&self, number: usize) -> (Value, Value) {
-        let zone = ["a", "b", "c"][number % 3];
-        let labels = json!({"topology.kubernetes.io/zone": zone, "kubernetes.io/os": "linux"});
+        let labels = json!({"topology.kubernetes.io/zone": zone_of(number), "kubernetes.io/os": "linux"});
         let addresses = json!([{"type": "InternalIP", "address": address(172, number)}]);
         (
             json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node_name(number), "labels": labels}}),
@@ -212,6 +211,10 @@ fn node_name(number: usize) -> String {
     format!("fake-{number}")
 }
 
+fn zone_of(node: usize) -> &'static str {
+    ["a", "b", "c"][node % 3]
+}
+
 /// The address with this number, behind a first byte; pods are in 10.128.0.0/10, where no cluster of ours has anything.
 fn address(first: u8, number: usize) -> IpAddr {
     let base = if first == 10 { Ipv4Addr::new(10, 128, 0, 1) } else { Ipv4Addr::new(first, 16, 0, 1) };
@@ -253,7 +256,7 @@ impl Pod<'_> {
 
     fn endpoint(&self) -> Value {
         json!({
-            "addresses": [self.address()], "nodeName": self.node(), "zone": ["a", "b", "c"][self.number / PODS_OF_NODE % 3],
+            "addresses": [self.address()], "nodeName": self.node(), "zone": zone_of(self.number / PODS_OF_NODE),
             "conditions": {"ready": true, "serving": true, "terminating": false},
             "targetRef": {"kind": "Pod", "namespace": self.namespace(), "name": self.name()},
         })
@@ -307,9 +310,10 @@ impl Pod<'_> {
                 "state": {"running": {"startedAt": now}},
             })
         };
+        let conditions = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition);
         json!({"status": {
             "phase": "Running", "podIP": self.address(), "podIPs": [{"ip": self.address()}], "startTime": now,
-            "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition),
+            "conditions": conditions,
             "initContainerStatuses": [container("conduit-proxy")], "containerStatuses": [container("app")],
         }})
     }
