@@ -73,7 +73,11 @@ fn network(process: &Path) -> Option<PathBuf> {
 pub(crate) fn usage(process: &Path) -> Option<Usage> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let status = fs::read_to_string(process.join("status")).ok()?;
-    Some(Usage { processes: 1, cpu_seconds: cpu_seconds(&stat)?, rss_bytes: memory_bytes(&status, "VmRSS:")? })
+    Some(Usage {
+        processes: 1,
+        cpu_seconds: cpu_seconds(&stat)?,
+        rss_bytes: memory_bytes(&status, "VmRSS:")?,
+    })
 }
 
 /// User and system time, fields 14 and 15 of proc_pid_stat(5); the second field is a name that may hold spaces.

@@ -11,13 +11,24 @@ fn every_proxy_hears_of_every_change_and_is_served_again_after_the_controller_wa
     let cluster = Cluster::running().unwrap_or_else(|error| panic!("{error:#}"));
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("scale.md");
-    std::fs::write(&page, "by hand\n<!-- written by `cargo xtask scale` -->\nold\n<!-- end -->\nby hand\n").unwrap();
+    std::fs::write(&page, "by hand\n<!-- written by `cargo xtask scale` -->\nold\n<!-- end -->\nby hand\n")
+        .unwrap();
     let mut measure = cluster.command(env!("CARGO_BIN_EXE_conduit-bench"));
-    measure.args(["scale", "--services=50", "--endpoints=250", "--proxies=20", "--changes=4", "--seconds=1", "--traffic-seconds=2", "--write"]);
+    measure.args([
+        "scale",
+        "--services=50",
+        "--endpoints=250",
+        "--proxies=20",
+        "--changes=4",
+        "--seconds=1",
+        "--traffic-seconds=2",
+        "--write",
+    ]);
     let output = measure.arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let figures: Value = serde_json::from_slice(&std::fs::read(folder.path().join("scale.json")).unwrap()).unwrap();
+    let figures: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("scale.json")).unwrap()).unwrap();
     let changes = figures["changes"].as_array().unwrap();
     let shared = changes.iter().find(|change| change["services"] == "followed by all").unwrap();
     assert_eq!(shared["followers"], 20.0, "{figures:#}");

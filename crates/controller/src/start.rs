@@ -126,6 +126,12 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
         }
     };
     tracing::info!(signal, "stopping");
+    end(&config, &readiness, &tasks).await;
+    Ok(())
+}
+
+/// In the order of the end.
+async fn end(config: &RunArguments, readiness: &Readiness, tasks: &Tasks) {
     let _stopping = readiness.gate("stopping");
     if config.source == Source::Kubernetes {
         tokio::time::sleep(FAREWELL).await;
@@ -136,7 +142,6 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
         tracing::warn!(left, "the drain timeout has passed: what still runs is cut off");
     }
     _ = std::fs::remove_file(&config.operator_socket);
-    Ok(())
 }
 
 struct Parts<'a> {

@@ -91,7 +91,9 @@ impl Drop for ControlPlane {
 /// Asks its admin port.
 async fn get(path: &str) -> Result<String> {
     let mut socket = TcpStream::connect(ADMIN).await?;
-    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: scale\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    socket
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: scale\r\nconnection: close\r\n\r\n").as_bytes())
+        .await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;
     Ok(answer)

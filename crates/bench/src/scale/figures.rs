@@ -132,8 +132,11 @@ impl Figures {
         );
         let (start, connected, storm) = (&self.start, &self.connected, &self.storm);
         let thousands = self.proxies as f64 / 1000.0;
-        let cpu_of = |running: &Running| format!("{:.1} % of a core for 1,000 proxies", 100.0 * running.cpu / thousands);
-        let mut row = |what: &str, says: String, memory: String| _ = writeln!(text, "| {what} | {says} | {memory} |");
+        let cpu_of = |running: &Running| {
+            format!("{:.1} % of a core for 1,000 proxies", 100.0 * running.cpu / thousands)
+        };
+        let mut row =
+            |what: &str, says: String, memory: String| _ = writeln!(text, "| {what} | {says} | {memory} |");
         row(
             "cold start",
             format!("ready after {:.1} s ({:.1} s of CPU)", start.ready_seconds, start.cpu_seconds),
@@ -149,12 +152,20 @@ impl Figures {
         );
         row("a proxy", "at rest".to_owned(), format!("{:.1} KiB", connected.proxy_bytes as f64 / 1024.0));
         row("at rest", cpu_of(&self.rest), mib(self.rest.rss_bytes));
-        row(&format!("reports of traffic on {} edges each", self.edges), cpu_of(&self.traffic), mib(self.traffic.rss_bytes));
+        row(
+            &format!("reports of traffic on {} edges each", self.edges),
+            cpu_of(&self.traffic),
+            mib(self.traffic.rss_bytes),
+        );
         row(
             "killed, and started at once",
             format!(
                 "ready after {:.1} s; proxies served again after {:.1} s (p50), {:.1} s (p99), {:.1} s (max); {:.1} s of CPU",
-                storm.ready_seconds, storm.served_p50_seconds, storm.served_p99_seconds, storm.served_max_seconds, storm.cpu_seconds
+                storm.ready_seconds,
+                storm.served_p50_seconds,
+                storm.served_p99_seconds,
+                storm.served_max_seconds,
+                storm.cpu_seconds
             ),
             format!("{}, peak {}", mib(storm.rss_bytes), mib(storm.peak_bytes)),
         );
@@ -181,7 +192,11 @@ impl Figures {
                 change.api_p50_ms,
                 change.cpu_ms,
                 change.generator_cpu_ms,
-                if change.bytes < 1e6 { format!("{:.1} kB", change.bytes / 1e3) } else { format!("{:.1} MB", change.bytes / 1e6) },
+                if change.bytes < 1e6 {
+                    format!("{:.1} kB", change.bytes / 1e3)
+                } else {
+                    format!("{:.1} MB", change.bytes / 1e6)
+                },
             );
         }
     }

@@ -88,7 +88,8 @@ impl Api {
     async fn token(&self, namespace: &str, pod: &str) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{ACCOUNT}/token");
         let pod = json!({"kind": "Pod", "apiVersion": "v1", "name": pod});
-        let spec = json!({"audiences": [ports::TOKEN_AUDIENCE], "expirationSeconds": 86_400, "boundObjectRef": pod});
+        let spec =
+            json!({"audiences": [ports::TOKEN_AUDIENCE], "expirationSeconds": 86_400, "boundObjectRef": pod});
         let answer = self.send("POST", &path, "application/json", &json!({"spec": spec})).await?;
         answer["status"]["token"].as_str().map(str::to_owned).context("the API server gave no token")
     }
@@ -114,7 +115,8 @@ impl Api {
 
     /// Puts all of the world there.
     pub(crate) async fn fill(&self, world: &World) -> Result<()> {
-        let sizes = json!({"services": world.services().to_string(), "endpoints": world.endpoints().to_string()});
+        let sizes =
+            json!({"services": world.services().to_string(), "endpoints": world.endpoints().to_string()});
         let mark = format!("/api/v1/namespaces/{OWN_NAMESPACE}/configmaps");
         if let Ok(there) = self.get(&format!("{mark}/world")).await {
             ensure!(there["data"] == sizes, "this cluster has a world of other sizes: take it down first");
@@ -134,16 +136,19 @@ impl Api {
             self.make(&path, &world.service(number)).await.map(drop)
         })
         .await?;
-        self.each("replica sets with their pods", world.services(), |number| self.pods(world, number)).await?;
+        self.each("replica sets with their pods", world.services(), |number| self.pods(world, number))
+            .await?;
         self.each("endpoint slices", world.services(), |number| async move {
-            let path = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", world.namespace(number));
+            let path =
+                format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", world.namespace(number));
             for slice in world.slices(number) {
                 self.make(&path, &slice).await?;
             }
             Ok(())
         })
         .await?;
-        let world = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "world"}, "data": sizes});
+        let world =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "world"}, "data": sizes});
         self.make(&mark, &world).await.map(drop)
     }
 
@@ -151,7 +156,8 @@ impl Api {
         for namespace in world.namespaces().into_iter().chain([OWN_NAMESPACE.to_owned()]) {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
             self.make("/api/v1/namespaces", &object).await?;
-            let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
+            let account =
+                json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
             self.make(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account).await?;
         }
         Ok(())

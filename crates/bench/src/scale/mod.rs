@@ -32,8 +32,12 @@ use crate::processes::Machine;
 use crate::samples::Samples;
 
 /// The groups of services that changes are made to.
-const GROUPS: [(Group, &str); 4] =
-    [(Group::Small, "small"), (Group::Medium, "medium"), (Group::Large, "large"), (Group::Shared, "followed by all")];
+const GROUPS: [(Group, &str); 4] = [
+    (Group::Small, "small"),
+    (Group::Medium, "medium"),
+    (Group::Large, "large"),
+    (Group::Shared, "followed by all"),
+];
 /// How long the controller is left alone before its memory is read.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
@@ -68,7 +72,10 @@ pub(crate) struct Plan {
 
 /// Measures all of it; progress goes to standard error, the table to standard output.
 pub(crate) fn run(plan: &Plan) -> Result<()> {
-    ensure!(plan.services >= 10 && plan.endpoints >= 4 * plan.services, "at least 10 services, with 4 endpoints each");
+    ensure!(
+        plan.services >= 10 && plan.endpoints >= 4 * plan.services,
+        "at least 10 services, with 4 endpoints each"
+    );
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let dir = tempfile::Builder::new().prefix("conduit-scale-").tempdir()?;
@@ -145,18 +152,21 @@ impl Measurement<'_> {
         figures.rest = self.runs(&controller, plan.seconds, std::future::pending()).await?;
         eprintln!("at rest: {:?}", figures.rest);
         for (group, name) in GROUPS.into_iter().filter(|(group, _)| !world.group(*group).is_empty()) {
-            let change = self.changes(&api, &world, &controller, &proxies, (group, name), &figures.rest).await?;
+            let change =
+                self.changes(&api, &world, &controller, &proxies, (group, name), &figures.rest).await?;
             eprintln!("{change:?}");
             figures.changes.push(change);
         }
         figures.edges = plan.edges;
-        figures.traffic = self.runs(&controller, plan.traffic_seconds, mesh.traffic(&proxies, plan.edges)).await?;
+        figures.traffic =
+            self.runs(&controller, plan.traffic_seconds, mesh.traffic(&proxies, plan.edges)).await?;
         eprintln!("under traffic: {:?}", figures.traffic);
 
         figures.storm = self.storm(&mut controller, &proxies).await?;
         eprintln!("storm: {:?}", figures.storm);
         // Whoever says that all are served again proves it: each hears of a change.
-        self.changes(&api, &world, &controller, &proxies, (Group::Shared, "after the storm"), &figures.rest).await?;
+        self.changes(&api, &world, &controller, &proxies, (Group::Shared, "after the storm"), &figures.rest)
+            .await?;
         Ok(figures)
     }
 
@@ -174,7 +184,12 @@ impl Measurement<'_> {
     }
 
     /// What the controller uses over some time, while something else goes on.
-    async fn runs(&self, controller: &ControlPlane, seconds: u64, beside: impl Future<Output = ()>) -> Result<Running> {
+    async fn runs(
+        &self,
+        controller: &ControlPlane,
+        seconds: u64,
+        beside: impl Future<Output = ()>,
+    ) -> Result<Running> {
         let (begun, before, own) = (Instant::now(), controller.usage()?, cpu_seconds());
         _ = tokio::time::timeout(Duration::from_secs(seconds), beside).await;
         let (elapsed, after) = (begun.elapsed().as_secs_f64(), controller.usage()?);
@@ -216,7 +231,8 @@ impl Measurement<'_> {
                 api.set_ready(world, service, ready).await?;
                 Ok::<Duration, anyhow::Error>(sent.elapsed())
             };
-            let (answered, heard) = tokio::try_join!(patch, proxies::all_heard(&followers, service, endpoints))?;
+            let (answered, heard) =
+                tokio::try_join!(patch, proxies::all_heard(&followers, service, endpoints))?;
             answers.record(answered);
             heard.iter().for_each(|when| latencies.record(*when - sent));
             change.followers += followers.len() as f64;
@@ -226,8 +242,11 @@ impl Measurement<'_> {
         }
         let elapsed = begun.elapsed().as_secs_f64();
         let made = f64::from(change.changes);
-        [&mut change.followers, &mut change.endpoints, &mut change.bytes].into_iter().for_each(|sum| *sum /= made);
-        [change.p50_ms, change.p99_ms, change.max_ms] = latencies.quantiles_us([0.5, 0.99, 1.0]).map(|us| us / 1e3);
+        [&mut change.followers, &mut change.endpoints, &mut change.bytes]
+            .into_iter()
+            .for_each(|sum| *sum /= made);
+        [change.p50_ms, change.p99_ms, change.max_ms] =
+            latencies.quantiles_us([0.5, 0.99, 1.0]).map(|us| us / 1e3);
         change.api_p50_ms = answers.quantiles_us([0.5])[0] / 1e3;
         change.cpu_ms = 1e3 * (controller.usage()?.cpu_seconds - before - rest.cpu * elapsed).max(0.0) / made;
         change.generator_cpu_ms = 1e3 * (cpu_seconds() - own - rest.generator_cpu * elapsed).max(0.0) / made;

@@ -74,7 +74,8 @@ impl Mesh<'_> {
 
     /// Starts them all at once; returns when each was told of everything that it follows.
     pub(crate) async fn start(&self) -> Result<Vec<Proxy>> {
-        let started = (0..self.world.proxies()).map(|number| self.start_one(number)).collect::<Result<Vec<_>>>()?;
+        let started =
+            (0..self.world.proxies()).map(|number| self.start_one(number)).collect::<Result<Vec<_>>>()?;
         try_join_all(started.into_iter().map(|(discovery, telemetry, followed)| async move {
             let watches = followed.iter().map(|service| self.ask(&discovery, *service));
             let watches = try_join_all(watches).await?;
@@ -127,7 +128,8 @@ impl Mesh<'_> {
 
     /// Counts traffic on this many edges of each proxy, until dropped.
     pub(crate) async fn traffic(&self, proxies: &[Proxy], edges: usize) {
-        let edges: Vec<Arc<EdgeStats>> = proxies.iter().enumerate().flat_map(|(number, proxy)| self.edges(number, proxy, edges)).collect();
+        let edges: Vec<Arc<EdgeStats>> =
+            proxies.iter().enumerate().flat_map(|(number, proxy)| self.edges(number, proxy, edges)).collect();
         let mut tick = tokio::time::interval(TRAFFIC_INTERVAL);
         let mut random = fastrand::Rng::with_seed(0);
         loop {
@@ -155,7 +157,11 @@ impl Mesh<'_> {
             Some(EdgeKey {
                 direction: Direction::Outbound,
                 protocol: Protocol::Http1,
-                peer_workload: Workload { namespace: namespace.clone(), kind: "ReplicaSet".to_owned(), name: name.clone() },
+                peer_workload: Workload {
+                    namespace: namespace.clone(),
+                    kind: "ReplicaSet".to_owned(),
+                    name: name.clone(),
+                },
                 service: Some(Service { namespace, name, port: PORT }),
                 tls: Some(Arc::new(tls)),
             })
@@ -172,14 +178,19 @@ impl Proxy {
 
     /// Whether it is connected and was told of everything that it follows, and of its own pod, since [`Proxy::forget_answers`].
     fn is_served(&self) -> bool {
-        let more = self.telemetry.discovery_updates.load(Ordering::Relaxed) - self.seen.load(Ordering::Relaxed);
+        let more =
+            self.telemetry.discovery_updates.load(Ordering::Relaxed) - self.seen.load(Ordering::Relaxed);
         self.telemetry.discovery_connected.load(Ordering::Relaxed) && more > self.followed.len() as u64
     }
 
     /// Returns when it was told that a service has this many endpoints.
     async fn has_heard(&self, service: usize, endpoints: usize) -> Option<Instant> {
         let (_, watch) = self.followed.iter().find(|(followed, _)| *followed == service)?;
-        let says = |count: &Option<_>| count.as_ref().is_some_and(|known: &Arc<conduit_logic::words::Destination>| known.endpoints.len() == endpoints);
+        let says = |count: &Option<_>| {
+            count.as_ref().is_some_and(|known: &Arc<conduit_logic::words::Destination>| {
+                known.endpoints.len() == endpoints
+            })
+        };
         watch.clone().wait_for(says).await.ok()?;
         Some(Instant::now())
     }
@@ -195,7 +206,11 @@ pub(crate) async fn served_again(proxies: &[Proxy]) -> Result<Vec<Instant>> {
     let (mut when, mut waiting) = (Vec::new(), proxies.iter().collect::<Vec<_>>());
     let deadline = Instant::now() + ALL_TIME;
     while !waiting.is_empty() {
-        ensure!(Instant::now() < deadline, "{} proxies are not served again within {ALL_TIME:?}", waiting.len());
+        ensure!(
+            Instant::now() < deadline,
+            "{} proxies are not served again within {ALL_TIME:?}",
+            waiting.len()
+        );
         tokio::time::sleep(POLL).await;
         let now = Instant::now();
         waiting.retain(|proxy| !proxy.is_served());
@@ -205,7 +220,11 @@ pub(crate) async fn served_again(proxies: &[Proxy]) -> Result<Vec<Instant>> {
 }
 
 /// When each of these was told that a service has this many endpoints.
-pub(crate) async fn all_heard(followers: &[&Proxy], service: usize, endpoints: usize) -> Result<Vec<Instant>> {
+pub(crate) async fn all_heard(
+    followers: &[&Proxy],
+    service: usize,
+    endpoints: usize,
+) -> Result<Vec<Instant>> {
     let heard = join_all(followers.iter().map(|proxy| proxy.has_heard(service, endpoints)));
     let heard: Option<Vec<Instant>> = tokio::time::timeout(ALL_TIME, heard).await?.into_iter().collect();
     heard.ok_or_else(|| anyhow::anyhow!("a proxy has ended"))

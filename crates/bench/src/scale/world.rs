@@ -120,7 +120,10 @@ impl World {
     pub(crate) fn followed(&self, proxy: usize) -> Vec<usize> {
         let mut random = fastrand::Rng::with_seed(proxy as u64);
         let groups = [Group::Shared, Group::Large, Group::Medium, Group::Small];
-        groups.into_iter().flat_map(|group| random.choose_multiple(self.group(group), group.followed())).collect()
+        groups
+            .into_iter()
+            .flat_map(|group| random.choose_multiple(self.group(group), group.followed()))
+            .collect()
     }
 
     /// The pod of a proxy.
@@ -164,7 +167,8 @@ impl World {
         })
     }
 
-    /// The ReplicaSet that owns a service's pods.
+    /// The ReplicaSet that owns a service's pods. It asks for none and selects none, so that the ReplicaSets' controller, where it runs, makes
+    /// and removes nothing.
     pub(crate) fn replica_set(&self, number: usize) -> Value {
         let name = service_name(number);
         let containers = json!([{"name": "app", "image": "registry.example/app:1"}]);
@@ -172,8 +176,8 @@ impl World {
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
             "metadata": {"name": name, "namespace": self.namespace(number), "labels": labels(number)},
             "spec": {
-                "replicas": self.pods_of(number).count(), "selector": {"matchLabels": {"app": name}},
-                "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers}},
+                "replicas": 0, "selector": {"matchLabels": {"set": name}},
+                "template": {"metadata": {"labels": {"set": name}}, "spec": {"containers": containers}},
             },
         })
     }
@@ -288,7 +292,7 @@ impl Pod<'_> {
                 "annotations": {"prometheus.io/scrape": "true", "checksum/config": "0123456789abcdef0123456789abcdef"},
                 "ownerReferences": [{
                     "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": service_name(self.service), "uid": owner,
-                    "controller": true, "blockOwnerDeletion": true,
+                    "controller": false,
                 }],
             },
             "spec": {

@@ -24,7 +24,11 @@ fn every_proxy_follows_what_all_follow_and_some_of_its_own_each_once() {
         followed.sort_unstable();
         followed.dedup();
         assert_eq!(followed.len(), 30);
-        assert_eq!(followed, { let mut again = world.followed(proxy); again.sort_unstable(); again });
+        assert_eq!(followed, {
+            let mut again = world.followed(proxy);
+            again.sort_unstable();
+            again
+        });
     }
     assert_ne!(world.followed(1), world.followed(2));
 }

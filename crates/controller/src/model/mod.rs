@@ -8,11 +8,11 @@ use conduit_logic::ports;
 use conduit_logic::words::{self, Declared, Identity, Workload};
 
 use crate::source::Event;
-use crate::source::texts::Texts;
 use crate::source::objects::{
     EndpointSlice, Key, Kind, LABEL_SERVICE, Metadata, Object, Pod, Service, ServicePort, SliceEndpoint,
     namespace,
 };
+use crate::source::texts::Texts;
 
 mod names;
 mod nodes;
@@ -254,7 +254,12 @@ impl Model {
 
     /// Endpoints that name no pod are the pod at their address.
     fn touch_endpoints_at(&self, ip: IpAddr, touched: &mut Touched) {
-        let slices = self.slices_at.get(&ip).into_iter().flat_map(Names::iter).filter_map(|name| self.slices.get(name));
+        let slices = self
+            .slices_at
+            .get(&ip)
+            .into_iter()
+            .flat_map(Names::iter)
+            .filter_map(|name| self.slices.get(name));
         touched.services.extend(slices.filter_map(service_of));
     }
 
@@ -376,11 +381,7 @@ impl Model {
 
     /// The services that have the pod as an endpoint.
     pub fn services_of(&self, pod: &Name) -> impl Iterator<Item = &Service> {
-        self.services_of
-            .get(pod)
-            .into_iter()
-            .flat_map(Names::iter)
-            .filter_map(|name| self.services.get(name))
+        self.services_of.get(pod).into_iter().flat_map(Names::iter).filter_map(|name| self.services.get(name))
     }
 
     /// What the pod's proxy must prove; `None` when it has none.
@@ -459,9 +460,7 @@ pub fn declared(service: &Service, port: &ServicePort) -> Declared {
 }
 
 /// The ranges of the opaque-ports annotation; what cannot be read is left out.
-pub fn opaque_ports(
-    annotations: &Texts,
-) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> + '_ {
+pub fn opaque_ports(annotations: &Texts) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> + '_ {
     let text = annotations.get(ports::ANNOTATION_OPAQUE_PORTS).unwrap_or_default();
     text.split(',').filter_map(|part| {
         let (from, to) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));

@@ -47,7 +47,10 @@ impl Service {
     ///
     /// # Errors
     /// When the caller is not the pod that it names, or asks for what is not its own.
-    pub async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Answers>, Status> {
+    pub async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Answers>, Status> {
         let caller = caller(&request)?;
         let mut requests = request.into_inner();
         let first =
@@ -119,7 +122,11 @@ struct Followed {
 }
 
 impl Followed {
-    async fn run(mut self, mut requests: Streaming<WatchRequest>, answers: mpsc::Sender<Result<Bytes, Status>>) {
+    async fn run(
+        mut self,
+        mut requests: Streaming<WatchRequest>,
+        answers: mpsc::Sender<Result<Bytes, Status>>,
+    ) {
         loop {
             tokio::select! {
                 request = requests.message() => {
@@ -181,14 +188,17 @@ impl Followed {
 
 /// What a proxy there is told of a subject.
 fn answer(subject: &Subject, view: &View, vantage: &Vantage) -> Bytes {
-    let outbound = |destination: &Destination| encode(subject, watch_response::State::Outbound(destination.into()));
+    let outbound =
+        |destination: &Destination| encode(subject, watch_response::State::Outbound(destination.into()));
     match view {
         View::Outbound(Some(seen)) => match seen.outbound.from(vantage) {
             Cow::Borrowed(destination) => seen.answer.get_or_init(|| outbound(destination)).clone(),
             Cow::Owned(destination) => outbound(&destination),
         },
         View::Inbound(Some(pod)) => encode(subject, watch_response::State::Inbound(pod.as_ref().into())),
-        View::Outbound(None) | View::Inbound(None) => encode(subject, watch_response::State::Unknown(Unknown {})),
+        View::Outbound(None) | View::Inbound(None) => {
+            encode(subject, watch_response::State::Unknown(Unknown {}))
+        }
     }
 }
 

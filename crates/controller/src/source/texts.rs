@@ -15,6 +15,11 @@ impl Texts {
         self.0.iter().find(|(other, _)| other == name).map(|(_, text)| text.as_str())
     }
 
+    /// Their names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Keeps only those with such a name.
     pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
         let all = std::mem::take(&mut self.0).into_iter();
