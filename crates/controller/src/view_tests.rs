@@ -117,7 +117,7 @@ fn a_node_port_and_a_load_balancers_address_lead_to_the_service() {
 #[test]
 fn a_change_of_a_node_port_or_a_node_concerns_who_uses_it() {
     let mut model = cluster(&[]);
-    let addr = "10.0.0.1:30080".parse().unwrap();
+    let addr: SocketAddr = "10.0.0.1:30080".parse().unwrap();
     let touched = model.apply([Event::Delete((Kind::Service, "shop".into(), "web".into()))]);
     assert!(model.concerned(&touched).contains(&addr.ip()) && outbound(&model, addr).is_none());
     let mut model = cluster(&[]);
