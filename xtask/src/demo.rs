@@ -15,19 +15,27 @@ use crate::command::{self, Log};
 const BINARIES: [&str; 4] = ["conduit", "conduit-proxy", "conduit-controller", "conduit-cni"];
 
 /// The benchmark's package and binary. It is built apart, so that what it needs is not built into the proxy.
-const BENCH: &str = "conduit-bench";
+pub(crate) const BENCH: &str = "conduit-bench";
+
+/// What is handed on.
+#[derive(clap::Args)]
+pub(crate) struct Passed {
+    /// Arguments of `conduit demo`, or of `conduit-bench run`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
 
 /// Builds and becomes the demo; returns only when it cannot.
-pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
+pub(crate) fn run(passed: &Passed) -> Result<bool> {
     build_and_say()?;
-    become_program(&command::bin_dir().join("conduit"), "demo", arguments)
+    become_program(&command::bin_dir().join("conduit"), "demo", &passed.arguments)
 }
 
 /// Builds and becomes the benchmark; returns only when it cannot.
-pub(crate) fn bench(arguments: &[OsString]) -> Result<bool> {
+pub(crate) fn bench(passed: &Passed) -> Result<bool> {
     build_and_say()?;
     command::check(&mut command::cargo(&["build", "--release", "--locked", "-p", BENCH]))?;
-    become_program(&command::release_dir()?.join(BENCH), "run", arguments)
+    become_program(&command::release_dir()?.join(BENCH), "run", &passed.arguments)
 }
 
 /// Builds and links the release binaries, with the build's output in the log.

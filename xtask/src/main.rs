@@ -11,11 +11,11 @@ mod fuzz;
 mod images;
 mod instructions;
 mod readme;
+mod scale;
 mod test;
 mod tidy;
 mod tools;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -40,19 +40,13 @@ enum Habit {
     /// Build the fuzz targets and run one, or all of them for a few seconds each (--smoke)
     Fuzz(fuzz::Options),
     /// Build the release binaries and run the benchmark; quiet the machine first
-    Bench {
-        /// Arguments of `conduit-bench run`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
-    },
+    Bench(demo::Passed),
+    /// Measure the control plane with thousands of services and proxies on a cluster of its own, as root
+    Scale(scale::Options),
     /// Count the instructions of each step of a request by callgrind, and hold them against those on record
     Instructions(instructions::Options),
     /// Build the release binaries and run `conduit demo` (about 10 minutes when nothing is built)
-    Demo {
-        /// Arguments of `conduit demo`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
-    },
+    Demo(demo::Passed),
     /// A real Kubernetes cluster on this machine, as root: build, up, down, status, kubectl, run, in, import, kill, start
     Cluster(cluster::Options),
     /// Container images of Conduit in target/images, without an engine: static, reproducible, with licences and an SBOM
@@ -89,9 +83,10 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Test(options)) => test::run(&options),
         Some(Habit::Ci) => test::run(&test::Options::default()),
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
-        Some(Habit::Bench { arguments }) => demo::bench(&arguments),
+        Some(Habit::Bench(passed)) => demo::bench(&passed),
+        Some(Habit::Scale(options)) => scale::run(&options),
         Some(Habit::Instructions(options)) => instructions::run(&options),
-        Some(Habit::Demo { arguments }) => demo::run(&arguments),
+        Some(Habit::Demo(passed)) => demo::run(&passed),
         Some(Habit::Cluster(options)) => cluster::run(&options),
         Some(Habit::Images(options)) => images::run(&options).map(|()| true),
         Some(Habit::Docs { check }) => docs::run(check),

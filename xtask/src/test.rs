@@ -356,7 +356,11 @@ fn run_in_cluster(options: &Options, cert_manager: Option<&Path>, log: &mut Log)
         };
         tests
     };
-    run_with_second_chance(options, 4, tests, log)
+    let passed = run_with_second_chance(options, 4, tests, log)?;
+    // Last, since it leaves nodes and pods behind that nobody runs.
+    let mut scale = cargo(&["test", "-p", "conduit-bench", "--test", "k8s", "--locked", "--"]);
+    scale.args(options.filter.as_deref()).env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
+    Ok(log.run(&mut scale, is_test)? && passed)
 }
 
 fn cluster_command(arguments: &[&str]) -> Result<std::process::Command> {

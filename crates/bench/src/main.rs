@@ -10,6 +10,7 @@ mod processes;
 mod report;
 mod run;
 mod samples;
+mod scale;
 mod serve;
 mod subject;
 
@@ -35,6 +36,8 @@ enum Command {
         #[arg(default_value = "docs/benchmarks")]
         dir: PathBuf,
     },
+    /// Fills the API server that KUBECONFIG names, connects proxies to a controller and measures it.
+    Scale(scale::Plan),
     /// Serves the other end of the load, until it is killed.
     Serve {
         /// What to serve and on which port of every address, as in http=8080; without any it only waits.
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(plan) => run::run(&plan),
         Command::Render { dir } => run::render(&dir),
+        Command::Scale(plan) => scale::run(&plan),
         Command::Serve { services, bytes } => serve::run(&services, bytes),
         Command::Load(arguments) => load::print(arguments),
         Command::Floor => floor::run(),

@@ -83,16 +83,17 @@ fn network(process: &Path) -> Option<PathBuf> {
     fs::read_link(process.join("ns/net")).ok()
 }
 
-fn usage(process: &Path) -> Option<Usage> {
+/// What a process uses, by its folder in `/proc`.
+pub(crate) fn usage(process: &Path) -> Option<Usage> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let status = fs::read_to_string(process.join("status")).ok()?;
     let shares = fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
     Some(Usage {
         processes: 1,
         cpu_seconds: cpu_seconds(&stat)?,
-        rss_bytes: bytes_of(&status, "VmRSS:")?,
-        pss_bytes: bytes_of(&shares, "Pss:")?,
-        peak_bytes: bytes_of(&status, "VmHWM:")?,
+        rss_bytes: memory_bytes(&status, "VmRSS:")?,
+        pss_bytes: memory_bytes(&shares, "Pss:")?,
+        peak_bytes: memory_bytes(&status, "VmHWM:")?,
     })
 }
 
@@ -104,7 +105,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 }
 
 /// A figure of proc_pid_status(5) or of `smaps_rollup`, both in kB; it has none: a kernel thread or a zombie.
-fn bytes_of(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn memory_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(Some(0), |line| Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024))
 }

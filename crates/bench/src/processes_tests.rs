@@ -11,8 +11,8 @@ fn cpu_time_is_read_behind_a_name_with_spaces_and_brackets() {
 
 #[test]
 fn memory_is_read_in_bytes_and_a_zombie_has_none() {
-    assert_eq!(bytes_of("Name:\tx\nVmRSS:\t    5120 kB\n", "VmRSS:"), Some(5120 * 1024));
-    assert_eq!(bytes_of("Name:\tx\n", "VmRSS:"), Some(0));
+    assert_eq!(memory_bytes("Name:\tx\nVmRSS:\t    5120 kB\n", "VmRSS:"), Some(5120 * 1024));
+    assert_eq!(memory_bytes("Name:\tx\n", "VmRSS:"), Some(0));
 }
 
 #[test]

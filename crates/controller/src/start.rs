@@ -11,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use conduit_api::discovery::v1::discovery_server::DiscoveryServer;
 use conduit_api::identity::v1::identity_server::IdentityServer;
 use conduit_api::metrics::v1::metrics_server::MetricsServer;
 use conduit_api::operator::v1::operator_server::OperatorServer;
 use conduit_logic::words::Identity;
 use conduit_process::admin::{self, Admin};
+use conduit_process::limits;
 use conduit_process::listen;
 use conduit_process::logs::LogLevel;
 use conduit_process::ready::{Gate, Readiness};
@@ -38,6 +38,7 @@ use crate::identity::service::Reviewer;
 use crate::kubernetes::client;
 use crate::metrics::series::Aggregate;
 use crate::operator::access::{Access, Reviews};
+use crate::serve::encoded::DiscoveryServer;
 use crate::serve::{discovery, listener};
 use crate::source::kubernetes::Watches;
 use crate::store::Store;
@@ -65,6 +66,7 @@ const RENEW_SHARE: f64 = 0.66;
 /// When it cannot start: a port is taken, a file cannot be read, the configuration makes no sense.
 pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let own = config.check()?;
+    limits::raise_open_files();
     let tasks = Tasks::new();
     let readiness = Readiness::new();
     let store = Store::new(&config.trust_domain);
@@ -110,12 +112,27 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
     let operator = parts.operator();
     parts.serve_operator_socket(operator.clone())?;
     parts.serve_operator_port(operator).await?;
-    parts.serve_proxies(surroundings.reviewer)?;
     parts.serve_webhook(&readiness).await?;
-    listening.open();
-
-    let signal = stopped.await;
+    // Nobody is told of half a model, and proxies that come back by the thousand are not sent away to come again.
+    let early = tokio::select! {
+        _ = surroundings.complete => None,
+        signal = &mut stopped => Some(signal),
+    };
+    let signal = match early {
+        Some(signal) => signal,
+        None => {
+            parts.serve_proxies(surroundings.reviewer)?;
+            listening.open();
+            stopped.await
+        }
+    };
     tracing::info!(signal, "stopping");
+    end(&config, &readiness, &tasks).await;
+    Ok(())
+}
+
+/// In the order of the end.
+async fn end(config: &RunArguments, readiness: &Readiness, tasks: &Tasks) {
     let _stopping = readiness.gate("stopping");
     if config.source == Source::Kubernetes {
         tokio::time::sleep(FAREWELL).await;
@@ -126,7 +143,6 @@ pub async fn run(config: RunArguments, logs: LogLevel) -> Result<()> {
         tracing::warn!(left, "the drain timeout has passed: what still runs is cut off");
     }
     _ = std::fs::remove_file(&config.operator_socket);
-    Ok(())
 }
 
 struct Parts<'a> {

@@ -2,9 +2,10 @@
 //! follower that is slow misses states in between, never the latest; nothing is queued.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use conduit_logic::words::InboundPod;
 use tokio::sync::watch;
 
@@ -25,17 +26,68 @@ pub enum Subject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
     /// Of an address.
-    Outbound(Option<Arc<Outbound>>),
+    Outbound(Option<Arc<Seen>>),
     /// Of a pod.
     Inbound(Option<Arc<InboundPod>>),
 }
 
-/// Who follows what. Subjects that nobody follows any more are swept out when the number has doubled, so that a proxy which follows
-/// ever other addresses takes no more memory than what it follows at once.
+/// Where an address leads.
+#[derive(Debug)]
+pub struct Seen {
+    /// Seen from anywhere.
+    pub outbound: Outbound,
+    /// The answer that tells of it, encoded, once a proxy was told for which it makes no difference where it is.
+    pub answer: OnceLock<Bytes>,
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        self.outbound == other.outbound
+    }
+}
+
+impl Eq for Seen {}
+
+/// Who follows what, by what a change is known by. Subjects that nobody follows any more are swept out when the number has doubled, so
+/// that a proxy which follows ever other addresses takes no more memory than what it follows at once.
 #[derive(Debug, Default)]
 struct Subjects {
-    followed: HashMap<Subject, watch::Sender<View>>,
+    outbound: HashMap<IpAddr, HashMap<u16, watch::Sender<View>>>,
+    inbound: HashMap<Name, watch::Sender<View>>,
+    followed: usize,
     sweep_at: usize,
+}
+
+impl Subjects {
+    fn get(&self, subject: &Subject) -> Option<&watch::Sender<View>> {
+        match subject {
+            Subject::Outbound(addr) => self.outbound.get(&addr.ip())?.get(&addr.port()),
+            Subject::Inbound(pod) => self.inbound.get(pod),
+        }
+    }
+
+    fn insert(&mut self, subject: &Subject, view: watch::Sender<View>) {
+        if self.followed >= self.sweep_at {
+            self.sweep();
+        }
+        match subject {
+            Subject::Outbound(addr) => {
+                self.outbound.entry(addr.ip()).or_default().insert(addr.port(), view);
+            }
+            Subject::Inbound(pod) => _ = self.inbound.insert(pod.clone(), view),
+        }
+        self.followed += 1;
+    }
+
+    fn sweep(&mut self) {
+        self.inbound.retain(|_, view| view.receiver_count() > 0);
+        self.outbound.retain(|_, ports| {
+            ports.retain(|_, view| view.receiver_count() > 0);
+            !ports.is_empty()
+        });
+        self.followed = self.inbound.len() + self.outbound.values().map(HashMap::len).sum::<usize>();
+        self.sweep_at = SWEEP_MIN.max(2 * self.followed);
+    }
 }
 
 /// Fewer subjects than this are not worth a sweep.
@@ -71,24 +123,19 @@ impl Store {
 
     /// Takes a source's changes in and publishes what they concern.
     pub fn apply(&self, events: Vec<Event>, problems: Vec<Problem>) {
-        let mut subjects = self.subjects();
+        let subjects = self.subjects();
         let touched = self.model.write().unwrap_or_else(PoisonError::into_inner).apply(events);
         let model = self.model.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.followed.retain(|subject, view| {
-            let concerned = match subject {
-                Subject::Outbound(addr) => model.touches(&touched, *addr),
-                Subject::Inbound(pod) => touched.pods.contains(pod),
-            };
-            if concerned {
-                let new = look(&model, subject);
-                view.send_if_modified(|old| {
-                    let changed = *old != new;
-                    *old = new;
-                    changed
-                });
+        for ip in model.concerned(&touched) {
+            for (port, view) in subjects.outbound.get(&ip).into_iter().flatten() {
+                publish(view, || look(&model, &Subject::Outbound(SocketAddr::new(ip, *port))));
             }
-            view.receiver_count() > 0
-        });
+        }
+        for pod in touched.pods {
+            if let Some(view) = subjects.inbound.get(&pod) {
+                publish(view, || look(&model, &Subject::Inbound(pod)));
+            }
+        }
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
     }
 
@@ -96,15 +143,11 @@ impl Store {
     #[must_use]
     pub fn follow(&self, subject: &Subject) -> watch::Receiver<View> {
         let mut subjects = self.subjects();
-        if let Some(view) = subjects.followed.get(subject) {
+        if let Some(view) = subjects.get(subject).filter(|view| view.receiver_count() > 0) {
             return view.subscribe();
         }
-        if subjects.followed.len() >= subjects.sweep_at {
-            subjects.followed.retain(|_, view| view.receiver_count() > 0);
-            subjects.sweep_at = SWEEP_MIN.max(2 * subjects.followed.len());
-        }
         let (sender, receiver) = watch::channel(self.read(|model| look(model, subject)));
-        subjects.followed.insert(subject.clone(), sender);
+        subjects.insert(subject, sender);
         receiver
     }
 
@@ -115,9 +158,25 @@ impl Store {
     }
 }
 
+/// Tells the followers, if there are any and it is another view than before. One that nobody follows is looked up anew when somebody does.
+fn publish(view: &watch::Sender<View>, look: impl FnOnce() -> View) {
+    if view.receiver_count() == 0 {
+        return;
+    }
+    let new = look();
+    view.send_if_modified(|old| {
+        let changed = *old != new;
+        *old = new;
+        changed
+    });
+}
+
 fn look(model: &Model, subject: &Subject) -> View {
     match subject {
-        Subject::Outbound(addr) => View::Outbound(view::outbound(model, *addr).map(Arc::new)),
+        Subject::Outbound(addr) => {
+            let seen = |outbound| Arc::new(Seen { outbound, answer: OnceLock::new() });
+            View::Outbound(view::outbound(model, *addr).map(seen))
+        }
         Subject::Inbound(pod) => View::Inbound(view::inbound(model, pod).map(Arc::new)),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use conduit_process::ready::Gate;
 use conduit_process::tasks::Tasks;
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{RunArguments, Source};
 use crate::identity::directory::Directory;
@@ -42,6 +42,8 @@ pub struct Surroundings {
     pub watches: Arc<Watches>,
     /// The source, for people.
     pub source: String,
+    /// Says when the model is complete.
+    pub complete: oneshot::Receiver<()>,
 }
 
 impl Surroundings {
@@ -51,16 +53,17 @@ impl Surroundings {
     /// When what is configured cannot be used. An API server that does not answer is waited for.
     pub async fn find(config: &RunArguments, store: &Arc<Store>, gate: Gate, tasks: &Tasks) -> Result<Self> {
         let (changes, batches) = mpsc::channel(BATCHES_MAX);
-        apply(store, batches, gate, tasks);
+        let complete = apply(store, batches, gate, tasks);
         match config.source {
-            Source::Files => Box::pin(Self::files(config, changes, tasks)).await,
-            Source::Kubernetes => Box::pin(Self::cluster(config, store, changes, tasks)).await,
+            Source::Files => Box::pin(Self::files(config, changes, complete, tasks)).await,
+            Source::Kubernetes => Box::pin(Self::cluster(config, store, changes, complete, tasks)).await,
         }
     }
 
     async fn files(
         config: &RunArguments,
         changes: mpsc::Sender<(Vec<Event>, Vec<Problem>)>,
+        complete: oneshot::Receiver<()>,
         tasks: &Tasks,
     ) -> Result<Self> {
         let paths = config.files()?;
@@ -79,6 +82,7 @@ impl Surroundings {
             leads: watch::channel(true).1,
             watches: Arc::default(),
             source: format!("files: {}", paths.manifests.display()),
+            complete,
         })
     }
 
@@ -86,6 +90,7 @@ impl Surroundings {
         config: &RunArguments,
         store: &Arc<Store>,
         changes: mpsc::Sender<(Vec<Event>, Vec<Problem>)>,
+        complete: oneshot::Receiver<()>,
         tasks: &Tasks,
     ) -> Result<Self> {
         let client = client::connect(config.watch_timeout).await?;
@@ -120,7 +125,8 @@ impl Surroundings {
         let timeout = config.token_review_timeout;
         let reviewer = review::Reviewer::new(&client, &config.trust_domain, store.clone(), timeout);
         let source = "kubernetes".to_owned();
-        Ok(Self { material, vault, reviewer: Reviewer::Api(Box::new(reviewer)), leads, watches, source })
+        let reviewer = Reviewer::Api(Box::new(reviewer));
+        Ok(Self { material, vault, reviewer, leads, watches, source, complete })
     }
 }
 
@@ -133,18 +139,23 @@ fn elect(client: &Client, config: &RunArguments, tasks: &Tasks) -> watch::Receiv
     leads
 }
 
-/// Feeds the model.
+/// Feeds the model. What is returned says when it is complete.
 fn apply(
     store: &Arc<Store>,
     mut batches: mpsc::Receiver<(Vec<Event>, Vec<Problem>)>,
     gate: Gate,
     tasks: &Tasks,
-) {
+) -> oneshot::Receiver<()> {
     let store = store.clone();
+    let (said, complete) = oneshot::channel();
     tasks.spawn_until_stopped("model", async move {
+        let mut said = Some(said);
         while let Some((events, problems)) = batches.recv().await {
             store.apply(events, problems);
             gate.open();
+            // Nobody listens when we are about to stop.
+            said.take().map(|said| said.send(()).ok());
         }
     });
+    complete
 }

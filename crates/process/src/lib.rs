@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod build;
 pub mod listen;
+pub mod limits;
 pub mod logs;
 pub mod memory;
 pub mod ready;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use conduit_process::admin::{self, Admin};
+use conduit_process::limits;
 use conduit_process::logs::LogLevel;
 use conduit_process::memory;
 use conduit_process::ready::Readiness;
@@ -41,6 +42,7 @@ const FIRST_SWEEP: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start: a port is taken, a file cannot be read, the configuration makes no sense.
 pub fn run(config: Config, logs: LogLevel) -> Result<()> {
+    limits::raise_open_files();
     let config = Arc::new(config);
     let traffic = traffic_runtime(config.workers)?;
     let control =

@@ -10,6 +10,7 @@ use conduit_api::metrics::v1::{EdgeReport, ProxyStats, ReportRequest};
 use conduit_logic::stats::Counts;
 use conduit_logic::words::{Direction, Protocol, Service, Workload};
 
+use super::past::Past;
 use crate::model::Name;
 
 /// Series at the most: 5,000 proxies with ten edges each. What comes beyond is dropped and counted.
@@ -122,28 +123,58 @@ impl From<&EdgeReport> for Sums {
 
 #[derive(Debug, Default)]
 struct Series {
-    fine: VecDeque<(u64, Sums)>,
-    coarse: VecDeque<(u64, Sums)>,
+    fine: Ring,
+    coarse: Ring,
+}
+
+/// The sums of the last slots, by number. Only the last still changes.
+#[derive(Debug, Default)]
+struct Ring {
+    past: VecDeque<(u64, Past)>,
+    last: Option<(u64, Sums)>,
+}
+
+impl Ring {
+    fn add(&mut self, slot: u64, sums: &Sums) {
+        match &mut self.last {
+            Some((last, sum)) if *last == slot => sum.add(sums),
+            last => {
+                let over = last.replace((slot, sums.clone()));
+                self.past.extend(over.map(|(slot, sums)| (slot, Past::from(&sums))));
+            }
+        }
+    }
+
+    fn forget(&mut self, oldest: u64) {
+        while self.past.front().is_some_and(|(slot, _)| *slot < oldest) {
+            self.past.pop_front();
+        }
+        self.last.take_if(|(slot, _)| *slot < oldest);
+    }
+
+    fn over(&self, wanted: impl Fn(u64) -> bool) -> Sums {
+        let mut sums = Sums::default();
+        for (_, past) in self.past.iter().filter(|(slot, _)| wanted(*slot)) {
+            sums.add(&past.into());
+        }
+        if let Some((_, last)) = self.last.as_ref().filter(|(slot, _)| wanted(*slot)) {
+            sums.add(last);
+        }
+        sums
+    }
 }
 
 impl Series {
     fn add(&mut self, since_start: Duration, sums: &Sums) {
         for (slots, ring) in [(FINE, &mut self.fine), (COARSE, &mut self.coarse)] {
-            let slot = slots.at(since_start);
-            match ring.back_mut() {
-                Some((last, sum)) if *last == slot => sum.add(sums),
-                _ => ring.push_back((slot, sums.clone())),
-            }
+            ring.add(slots.at(since_start), sums);
         }
         self.forget(since_start);
     }
 
     fn forget(&mut self, since_start: Duration) {
         for (slots, ring) in [(FINE, &mut self.fine), (COARSE, &mut self.coarse)] {
-            let oldest = slots.at(since_start).saturating_sub(slots.count);
-            while ring.front().is_some_and(|(slot, _)| *slot < oldest) {
-                ring.pop_front();
-            }
+            ring.forget(slots.at(since_start).saturating_sub(slots.count));
         }
     }
 
@@ -151,11 +182,7 @@ impl Series {
         let slots = slots_for(window);
         let ring = if slots.width == FINE.width { &self.fine } else { &self.coarse };
         let first = slots.at(since_start.saturating_sub(window));
-        let mut sums = Sums::default();
-        for (_, sum) in ring.iter().filter(|(slot, _)| *slot > first || since_start < window) {
-            sums.add(sum);
-        }
-        sums
+        ring.over(|slot| slot > first || since_start < window)
     }
 }
 
@@ -211,7 +238,7 @@ impl Inner {
     fn sweep(&mut self, since_start: Duration) {
         self.series.retain(|_, series| {
             series.forget(since_start);
-            !series.coarse.is_empty()
+            series.coarse.last.is_some()
         });
         self.series_of.clear();
         for key in self.series.keys() {

@@ -1,7 +1,7 @@
 //! Everything the controller knows of pods, services and endpoints, indexed. One task owns it and applies batches of events;
 //! `apply` is pure and says what was touched, so that only the proxies concerned hear of a change.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use conduit_logic::ports;
@@ -12,10 +12,13 @@ use crate::source::objects::{
     EndpointSlice, Key, Kind, LABEL_SERVICE, Metadata, Object, Pod, Service, ServicePort, SliceEndpoint,
     namespace,
 };
+use crate::source::texts::Texts;
 
+mod names;
 mod nodes;
 mod owners;
 
+use names::Names;
 use nodes::Nodes;
 use owners::Owners;
 
@@ -43,13 +46,13 @@ pub struct Model {
     services: HashMap<Name, Service>,
     slices: HashMap<Name, EndpointSlice>,
     // An address passes from one object to the next: for a moment two may have it, whichever came first.
-    by_ip: HashMap<IpAddr, BTreeSet<Name>>,
-    by_cluster_ip: HashMap<IpAddr, BTreeSet<Name>>,
+    by_ip: HashMap<IpAddr, Names>,
+    by_cluster_ip: HashMap<IpAddr, Names>,
     /// Slices with an endpoint at an address.
-    slices_at: HashMap<IpAddr, BTreeSet<Name>>,
-    slices_of: HashMap<Name, BTreeSet<Name>>,
-    services_of: HashMap<Name, HashMap<Name, usize>>,
-    by_node_port: HashMap<u16, BTreeSet<Name>>,
+    slices_at: HashMap<IpAddr, Names>,
+    slices_of: HashMap<Name, Names>,
+    services_of: HashMap<Name, Names>,
+    by_node_port: HashMap<u16, Names>,
     nodes: Nodes,
     owners: Owners,
 }
@@ -140,7 +143,7 @@ impl Model {
     fn insert_pod(&mut self, name: Name, pod: Pod, touched: &mut Touched) {
         self.remove_pod(&name, touched);
         for ip in pod.addresses() {
-            self.by_ip.entry(ip).or_default().insert(name.clone());
+            self.by_ip.entry(ip).or_default().insert(&name);
             self.touch_endpoints_at(ip, touched);
             touched.addresses.insert(ip);
         }
@@ -150,11 +153,11 @@ impl Model {
     fn insert_service(&mut self, name: Name, service: Service, touched: &mut Touched) {
         self.remove_service(&name, touched);
         for ip in service.addresses() {
-            self.by_cluster_ip.entry(ip).or_default().insert(name.clone());
+            self.by_cluster_ip.entry(ip).or_default().insert(&name);
             touched.addresses.insert(ip);
         }
         for port in service.node_ports() {
-            self.by_node_port.entry(port).or_default().insert(name.clone());
+            self.by_node_port.entry(port).or_default().insert(&name);
             touched.node_ports.insert(port);
         }
         self.touch_pods_of(&name, touched);
@@ -205,7 +208,7 @@ impl Model {
     }
 
     fn touch_pod_and_services(&self, pod: Name, touched: &mut Touched) {
-        touched.services.extend(self.services_of.get(&pod).into_iter().flat_map(HashMap::keys).cloned());
+        touched.services.extend(self.services_of.get(&pod).into_iter().flat_map(Names::iter).cloned());
         for ip in self.pods.get(&pod).into_iter().flat_map(Pod::addresses) {
             self.touch_endpoints_at(ip, touched);
         }
@@ -214,7 +217,7 @@ impl Model {
 
     fn remove_pod(&mut self, name: &Name, touched: &mut Touched) {
         touched.pods.insert(name.clone());
-        touched.services.extend(self.services_of.get(name).into_iter().flat_map(HashMap::keys).cloned());
+        touched.services.extend(self.services_of.get(name).into_iter().flat_map(Names::iter).cloned());
         if let Some(pod) = self.pods.remove(name) {
             for ip in pod.addresses() {
                 remove(&mut self.by_ip, &ip, name);
@@ -251,7 +254,12 @@ impl Model {
 
     /// Endpoints that name no pod are the pod at their address.
     fn touch_endpoints_at(&self, ip: IpAddr, touched: &mut Touched) {
-        let slices = self.slices_at.get(&ip).into_iter().flatten().filter_map(|name| self.slices.get(name));
+        let slices = self
+            .slices_at
+            .get(&ip)
+            .into_iter()
+            .flat_map(Names::iter)
+            .filter_map(|name| self.slices.get(name));
         touched.services.extend(slices.filter_map(service_of));
     }
 
@@ -267,10 +275,7 @@ impl Model {
         addresses_of(&slice).for_each(|ip| remove(&mut self.slices_at, &ip, name));
         for pod in pods_of(&slice) {
             if let Some(services) = self.services_of.get_mut(&pod) {
-                if let Some(count) = services.get_mut(&service) {
-                    *count -= 1;
-                }
-                services.retain(|_, count| *count > 0);
+                services.remove_once(&service);
                 if services.is_empty() {
                     self.services_of.remove(&pod);
                 }
@@ -282,12 +287,12 @@ impl Model {
 
     fn insert_slice(&mut self, name: Name, slice: EndpointSlice, touched: &mut Touched) {
         if let Some(service) = service_of(&slice) {
-            self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+            self.slices_of.entry(service.clone()).or_default().insert(&name);
             for ip in addresses_of(&slice) {
-                self.slices_at.entry(ip).or_default().insert(name.clone());
+                self.slices_at.entry(ip).or_default().insert(&name);
             }
             for pod in pods_of(&slice) {
-                *self.services_of.entry(pod.clone()).or_default().entry(service.clone()).or_default() += 1;
+                self.services_of.entry(pod.clone()).or_default().insert(&service);
                 self.touch_pod(pod, touched);
             }
             touched.services.insert(service);
@@ -295,16 +300,19 @@ impl Model {
         self.slices.insert(name, slice);
     }
 
-    /// Whether what is at this address may have changed.
+    /// The addresses of which some port may lead elsewhere now.
     #[must_use]
-    pub fn touches(&self, touched: &Touched, addr: SocketAddr) -> bool {
-        let names = |index: Option<&BTreeSet<Name>>| {
-            index.is_some_and(|all| all.iter().any(|one| touched.services.contains(one)))
-        };
-        touched.addresses.contains(&addr.ip())
-            || names(self.by_cluster_ip.get(&addr.ip()))
-            || (self.nodes.has(addr.ip())
-                && (touched.node_ports.contains(&addr.port()) || names(self.by_node_port.get(&addr.port()))))
+    pub fn concerned(&self, touched: &Touched) -> HashSet<IpAddr> {
+        let mut addresses = touched.addresses.clone();
+        let mut at_nodes = !touched.node_ports.is_empty();
+        for service in touched.services.iter().filter_map(|name| self.services.get(name)) {
+            addresses.extend(service.addresses());
+            at_nodes |= service.node_ports().next().is_some();
+        }
+        if at_nodes {
+            addresses.extend(self.nodes.addresses());
+        }
+        addresses
     }
 
     /// The service that a node's port leads to, where the address is one.
@@ -335,13 +343,13 @@ impl Model {
     /// The pod at this address.
     #[must_use]
     pub fn pod_at(&self, ip: IpAddr) -> Option<&Pod> {
-        self.by_ip.get(&ip).and_then(BTreeSet::first).and_then(|name| self.pods.get(name))
+        self.by_ip.get(&ip).and_then(Names::first).and_then(|name| self.pods.get(name))
     }
 
     /// The service with this cluster IP.
     #[must_use]
     pub fn service_at(&self, ip: IpAddr) -> Option<&Service> {
-        self.by_cluster_ip.get(&ip).and_then(BTreeSet::first).and_then(|name| self.services.get(name))
+        self.by_cluster_ip.get(&ip).and_then(Names::first).and_then(|name| self.services.get(name))
     }
 
     /// All pods.
@@ -368,16 +376,12 @@ impl Model {
 
     /// The slices of a service.
     pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
-        self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+        self.slices_of.get(service).into_iter().flat_map(Names::iter).filter_map(|name| self.slices.get(name))
     }
 
     /// The services that have the pod as an endpoint.
     pub fn services_of(&self, pod: &Name) -> impl Iterator<Item = &Service> {
-        self.services_of
-            .get(pod)
-            .into_iter()
-            .flat_map(HashMap::keys)
-            .filter_map(|name| self.services.get(name))
+        self.services_of.get(pod).into_iter().flat_map(Names::iter).filter_map(|name| self.services.get(name))
     }
 
     /// What the pod's proxy must prove; `None` when it has none.
@@ -393,7 +397,7 @@ impl Model {
 }
 
 /// Takes a name out of an index, and the entry with the last of its names.
-fn remove<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+fn remove<K: Eq + std::hash::Hash>(index: &mut HashMap<K, Names>, key: &K, name: &Name) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {
@@ -416,7 +420,7 @@ pub fn name_of(metadata: &Metadata) -> Name {
 
 fn service_of(slice: &EndpointSlice) -> Option<Name> {
     let service = slice.metadata.labels.get(LABEL_SERVICE)?;
-    Some((namespace(&slice.metadata).to_owned(), service.clone()))
+    Some((namespace(&slice.metadata).to_owned(), service.to_owned()))
 }
 
 /// The pods behind a slice's endpoints.
@@ -456,10 +460,8 @@ pub fn declared(service: &Service, port: &ServicePort) -> Declared {
 }
 
 /// The ranges of the opaque-ports annotation; what cannot be read is left out.
-pub fn opaque_ports(
-    annotations: &std::collections::BTreeMap<String, String>,
-) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> + '_ {
-    let text = annotations.get(ports::ANNOTATION_OPAQUE_PORTS).map(String::as_str).unwrap_or_default();
+pub fn opaque_ports(annotations: &Texts) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> + '_ {
+    let text = annotations.get(ports::ANNOTATION_OPAQUE_PORTS).unwrap_or_default();
     text.split(',').filter_map(|part| {
         let (from, to) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
         Some(from.parse().ok()?..=to.parse().ok()?)

@@ -1,8 +1,9 @@
 //! Where nodes are: their zones and addresses. Nothing else of a node is kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::names::Names;
 use super::{Name, remove};
 use crate::source::objects::{LABEL_ZONE, Node};
 
@@ -17,14 +18,14 @@ struct Place {
 pub(super) struct Nodes {
     places: HashMap<Name, Place>,
     zones: HashMap<String, String>,
-    by_ip: HashMap<IpAddr, BTreeSet<Name>>,
+    by_ip: HashMap<IpAddr, Names>,
 }
 
 impl Nodes {
     /// Takes a node in; says whether anything of it has changed.
     pub(super) fn insert(&mut self, name: Name, node: &Node) -> bool {
         let place = Place {
-            zone: node.metadata.labels.get(LABEL_ZONE).cloned().unwrap_or_default(),
+            zone: node.metadata.labels.get(LABEL_ZONE).unwrap_or_default().to_owned(),
             addresses: node.status.addresses.iter().filter_map(|at| at.address.parse().ok()).collect(),
         };
         if self.places.get(&name) == Some(&place) {
@@ -32,7 +33,7 @@ impl Nodes {
         }
         self.remove(&name);
         for ip in &place.addresses {
-            self.by_ip.entry(*ip).or_default().insert(name.clone());
+            self.by_ip.entry(*ip).or_default().insert(&name);
         }
         self.zones.insert(name.1.clone(), place.zone.clone());
         self.places.insert(name, place);

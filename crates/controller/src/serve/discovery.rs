@@ -1,20 +1,22 @@
-//! Discovery: one stream per proxy, which follows what the proxy uses. Each followed subject waits in a task of its own until
-//! there is room to send, and then sends the latest: a slow proxy misses states in between.
+//! Discovery: one stream per proxy, which follows what the proxy uses, in one task. It first waits until there is room to send and then
+//! takes the latest of a subject that changed: a slow proxy misses states in between.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use conduit_api::common::v1::PodRef;
-use conduit_api::discovery::v1::discovery_server::Discovery;
 use conduit_api::discovery::v1::{Target, Unknown, WatchRequest, WatchResponse, target, watch_response};
-use conduit_logic::words::Identity;
+use conduit_logic::words::{Destination, Identity};
 use conduit_process::tasks::Tasks;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
+use futures_util::StreamExt;
+use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll, abortable};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::listener::caller;
@@ -37,14 +39,18 @@ pub struct Service {
     pub open: Arc<AtomicUsize>,
 }
 
-#[tonic::async_trait]
-impl Discovery for Service {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+/// Answers, encoded, as they are sent.
+pub type Answers = ReceiverStream<Result<Bytes, Status>>;
 
-    async fn watch(
+impl Service {
+    /// Answers one proxy, until it ends the stream.
+    ///
+    /// # Errors
+    /// When the caller is not the pod that it names, or asks for what is not its own.
+    pub async fn watch(
         &self,
         request: Request<Streaming<WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    ) -> Result<Response<Answers>, Status> {
         let caller = caller(&request)?;
         let mut requests = request.into_inner();
         let first =
@@ -60,21 +66,18 @@ impl Discovery for Service {
             pod,
             vantage,
             store: self.store.clone(),
-            answers,
-            tasks: self.tasks.child(),
             subjects: HashMap::new(),
+            changes: SelectAll::new(),
         };
         followed.take(first)?;
         let open = Open::new(&self.open);
         self.tasks.spawn_until_stopped("discovery stream", async move {
             let _open = open;
-            followed.run(requests).await;
+            followed.run(requests, answers).await;
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(ReceiverStream::new(outgoing)))
     }
-}
 
-impl Service {
     /// The pod, if the caller is it.
     fn prove(&self, caller: &Identity, pod: PodRef) -> Result<Name, Status> {
         let name = (pod.namespace, pod.name);
@@ -106,59 +109,61 @@ impl Drop for Open {
     }
 }
 
-/// What one proxy follows. Dropping it ends the followers.
+/// What one proxy follows.
 struct Followed {
     pod: Name,
     /// Where the pod is: a pod never moves, and its node's zone as good as never changes.
     vantage: Arc<Vantage>,
     store: Arc<Store>,
-    answers: mpsc::Sender<Result<WatchResponse, Status>>,
-    tasks: Tasks,
-    subjects: HashMap<Subject, Tasks>,
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        self.tasks.stop();
-    }
+    /// What ends each of `changes`.
+    subjects: HashMap<Subject, AbortHandle>,
+    /// Of each subject the latest, at once and whenever it changed.
+    changes: SelectAll<Abortable<BoxStream<'static, Bytes>>>,
 }
 
 impl Followed {
-    async fn run(mut self, mut requests: Streaming<WatchRequest>) {
+    async fn run(
+        mut self,
+        mut requests: Streaming<WatchRequest>,
+        answers: mpsc::Sender<Result<Bytes, Status>>,
+    ) {
         loop {
-            let request = tokio::select! {
-                request = requests.message() => request,
-                () = self.answers.closed() => return,
-            };
-            let Ok(Some(request)) = request else { return };
-            if let Err(status) = self.take(request) {
-                _ = self.answers.send(Err(status)).await;
-                return;
+            tokio::select! {
+                request = requests.message() => {
+                    let Ok(Some(request)) = request else { return };
+                    if let Err(status) = self.take(request) {
+                        _ = answers.send(Err(status)).await;
+                        return;
+                    }
+                }
+                // Room first: what is taken then is the latest.
+                (Ok(room), Some(answer)) = async { (answers.reserve().await, self.changes.next().await) } => {
+                    room.send(Ok(answer));
+                }
+                () = answers.closed() => return,
             }
         }
     }
 
     fn take(&mut self, request: WatchRequest) -> Result<(), Status> {
         for target in request.unsubscribe {
-            if let Some(tasks) = self.subjects.remove(&self.subject(&target)?) {
-                tasks.stop();
+            if let Some(ends) = self.subjects.remove(&self.subject(&target)?) {
+                ends.abort();
             }
         }
-        for target in request.subscribe {
-            let subject = self.subject(&target)?;
+        for target in &request.subscribe {
+            let subject = self.subject(target)?;
             if self.subjects.len() >= SUBJECTS_MAX {
                 return Err(Status::resource_exhausted(format!(
                     "a proxy may follow {SUBJECTS_MAX} subjects at the most"
                 )));
             }
-            let view = self.store.follow(&subject);
-            let tasks = self.tasks.child();
-            tasks.spawn_until_stopped(
-                "subject",
-                follow(target, view, self.vantage.clone(), self.answers.clone()),
-            );
-            if let Some(before) = self.subjects.insert(subject, tasks) {
-                before.stop();
+            let (view, vantage) = (WatchStream::new(self.store.follow(&subject)), self.vantage.clone());
+            let followed = subject.clone();
+            let (changes, ends) = abortable(view.map(move |view| answer(&followed, &view, &vantage)).boxed());
+            self.changes.push(changes);
+            if let Some(before) = self.subjects.insert(subject, ends) {
+                before.abort();
             }
         }
         Ok(())
@@ -181,25 +186,28 @@ impl Followed {
     }
 }
 
-/// Sends the latest of a subject, at once and whenever it changed and there is room.
-async fn follow(
-    target: Target,
-    mut view: watch::Receiver<View>,
-    vantage: Arc<Vantage>,
-    answers: mpsc::Sender<Result<WatchResponse, Status>>,
-) {
-    loop {
-        let Ok(room) = answers.reserve().await else { return };
-        let state = match &*view.borrow_and_update() {
-            View::Outbound(Some(seen)) => {
-                watch_response::State::Outbound(seen.from(&vantage).as_ref().into())
-            }
-            View::Inbound(Some(pod)) => watch_response::State::Inbound(pod.as_ref().into()),
-            View::Outbound(None) | View::Inbound(None) => watch_response::State::Unknown(Unknown {}),
-        };
-        room.send(Ok(WatchResponse { target: Some(target.clone()), state: Some(state) }));
-        if view.changed().await.is_err() {
-            return;
+/// What a proxy there is told of a subject.
+fn answer(subject: &Subject, view: &View, vantage: &Vantage) -> Bytes {
+    let outbound =
+        |destination: &Destination| encode(subject, watch_response::State::Outbound(destination.into()));
+    match view {
+        View::Outbound(Some(seen)) => match seen.outbound.from(vantage) {
+            Cow::Borrowed(destination) => seen.answer.get_or_init(|| outbound(destination)).clone(),
+            Cow::Owned(destination) => outbound(&destination),
+        },
+        View::Inbound(Some(pod)) => encode(subject, watch_response::State::Inbound(pod.as_ref().into())),
+        View::Outbound(None) | View::Inbound(None) => {
+            encode(subject, watch_response::State::Unknown(Unknown {}))
         }
     }
+}
+
+fn encode(subject: &Subject, state: watch_response::State) -> Bytes {
+    let kind = match subject {
+        Subject::Outbound(addr) => target::Kind::Outbound((*addr).into()),
+        Subject::Inbound((namespace, name)) => {
+            target::Kind::Inbound(PodRef { namespace: namespace.clone(), name: name.clone() })
+        }
+    };
+    WatchResponse { target: Some(Target { kind: Some(kind) }), state: Some(state) }.encode_to_vec().into()
 }

@@ -1,5 +1,6 @@
 //! Accepts connections: TLS with our own certificate, and the client's where it has one. Who it is goes with each request.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,9 +10,10 @@ use conduit_logic::words::Identity;
 use conduit_process::tasks::Tasks;
 use conduit_tls::peer_identity;
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
@@ -21,7 +23,10 @@ use crate::operator::access::User;
 
 /// Proxies' connections at once: what a replica is planned for, three for each of 5,000 proxies.
 pub const PROXY_CONNECTIONS_MAX: usize = 15_000;
-/// A handshake that takes longer is given up.
+/// Handshakes under way at once. Each takes about a millisecond of processor time, and a client waits a few seconds for its own: if those of
+/// thousands of proxies, which have lost their controller all at once, were all begun, none would be through in time.
+const HANDSHAKES_MAX: usize = 64;
+/// A handshake that takes longer is given up, and so is a client that says nothing for so long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after an error of accept, so that it is not retried in a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,23 +70,19 @@ impl AsyncRead for Peer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Peer {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tls).poll_write(cx, buf)
     }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_flush(cx)
     }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }
@@ -112,11 +113,12 @@ pub struct Accepting<A> {
 /// Accepts until dropped.
 pub async fn accept(
     accepting: Accepting<impl Fn() -> TlsAcceptor>,
-    accepted: mpsc::Sender<std::io::Result<Peer>>,
+    accepted: mpsc::Sender<io::Result<Peer>>,
     tasks: Tasks,
 ) {
     let Accepting { listener, acceptor, read, connections_max } = accepting;
     let permits = Arc::new(Semaphore::new(connections_max));
+    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
@@ -128,13 +130,26 @@ pub async fn accept(
             }
         };
         _ = socket.set_nodelay(true);
-        let (acceptor, accepted) = (acceptor(), accepted.clone());
+        let (acceptor, accepted, turns) = (acceptor(), accepted.clone(), turns.clone());
         tasks.spawn_until_stopped("handshake", async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
-                Ok(Ok(tls)) => _ = accepted.send(Ok(Peer { tls, read, _permit: permit })).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake failed"),
-                Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+            match handshake(acceptor, socket, &turns).await {
+                Ok(tls) => _ = accepted.send(Ok(Peer { tls, read, _permit: permit })).await,
+                Err(error) => tracing::debug!(%peer, %error, "a handshake failed"),
             }
         });
     }
+}
+
+/// Shakes hands when the client has begun, when it is its turn, and if it still waits then.
+async fn handshake(
+    acceptor: TlsAcceptor,
+    socket: TcpStream,
+    turns: &Semaphore,
+) -> io::Result<TlsStream<TcpStream>> {
+    timeout(HANDSHAKE_TIMEOUT, socket.readable()).await??;
+    let _turn = turns.acquire().await.map_err(io::Error::other)?;
+    if socket.ready(Interest::READABLE).await?.is_read_closed() {
+        return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has given up"));
+    }
+    timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await?
 }

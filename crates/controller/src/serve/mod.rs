@@ -2,4 +2,5 @@
 //! the identity that its certificate proves, and asks only for what is its own.
 
 pub mod discovery;
+pub mod encoded;
 pub mod listener;

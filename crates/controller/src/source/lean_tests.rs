@@ -26,8 +26,8 @@ fn of_a_pod_only_what_is_used_is_kept() {
     assert_eq!(pod.meta().resource_version.as_deref(), Some("7"));
     let Ok(Object::Pod(pod)) = pod.object else { panic!("{pod:?}") };
     assert_eq!((pod.metadata.uid.as_str(), pod.spec.node_name.as_str()), ("u1", "n1"));
-    assert_eq!(pod.metadata.labels.keys().collect::<Vec<_>>(), ["conduit.io/meshed", "pod-template-hash"]);
-    assert_eq!(pod.metadata.annotations.keys().collect::<Vec<_>>(), ["conduit.io/opaque-ports"]);
+    assert_eq!(pod.metadata.labels.names().collect::<Vec<_>>(), ["conduit.io/meshed", "pod-template-hash"]);
+    assert_eq!(pod.metadata.annotations.names().collect::<Vec<_>>(), ["conduit.io/opaque-ports"]);
     assert_eq!(pod.spec.containers.len(), 1, "a container without ports says nothing");
 }
 

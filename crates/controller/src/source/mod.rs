@@ -8,6 +8,7 @@ pub mod files;
 pub mod kubernetes;
 pub mod lean;
 pub mod objects;
+pub mod texts;
 
 use objects::{Key, Kind, Object};
 

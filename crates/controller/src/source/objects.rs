@@ -1,10 +1,11 @@
 //! The Kubernetes objects that Conduit reads, with only the fields it uses: what is not here is dropped while it is decoded,
 //! so that memory holds nothing that nobody needs. Unknown fields and unknown values of open enums are no error.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer};
+
+use super::texts::Texts;
 
 /// Kubernetes writes `null` for what is empty.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
@@ -26,10 +27,10 @@ pub struct Metadata {
     pub uid: String,
     /// Labels.
     #[serde(deserialize_with = "nullable")]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Texts,
     /// Annotations.
     #[serde(deserialize_with = "nullable")]
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Texts,
     /// What owns the object.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<Owner>,
@@ -482,10 +483,10 @@ impl Object {
     #[must_use]
     pub fn trimmed(mut self) -> Self {
         let metadata = self.metadata_mut();
-        metadata.annotations.retain(|name, _| name.starts_with(ANNOTATION_PREFIX));
-        metadata.labels.retain(|name, _| {
+        metadata.annotations.retain(|name| name.starts_with(ANNOTATION_PREFIX));
+        metadata.labels.retain(|name| {
             let ours = [conduit_logic::ports::LABEL_MESHED, LABEL_SERVICE, LABEL_TEMPLATE, LABEL_ZONE];
-            ours.contains(&name.as_str())
+            ours.contains(&name)
         });
         if let Self::Pod(pod) = &mut self {
             pod.spec.containers.retain(|container| !container.ports.is_empty());
