@@ -11,7 +11,7 @@ fn every_proxy_hears_of_every_change_and_is_served_again_after_the_controller_wa
     let cluster = Cluster::running().unwrap_or_else(|error| panic!("{error:#}"));
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("scale.md");
-    std::fs::write(&page, "by hand\n<!-- written by `cargo xtask scale` -->\nold\n<!-- end -->\nby hand\n")
+    std::fs::write(&page, "by hand\n<!-- written by `cargo xtask scale` -->\nstale\n<!-- end -->\nby hand\n")
         .unwrap();
     let mut measure = cluster.command(env!("CARGO_BIN_EXE_conduit-bench"));
     measure.args([
@@ -35,5 +35,8 @@ fn every_proxy_hears_of_every_change_and_is_served_again_after_the_controller_wa
     assert!(changes.iter().all(|change| change["bytes"].as_f64().unwrap() > 0.0), "{figures:#}");
     assert!(figures["storm"]["served_max_seconds"].as_f64().unwrap() < 30.0, "{figures:#}");
     let page = std::fs::read_to_string(page).unwrap();
-    assert!(page.starts_with("by hand\n") && page.ends_with("by hand\n") && !page.contains("old"), "{page}");
+    assert!(
+        page.starts_with("by hand\n") && page.ends_with("by hand\n") && !page.contains("stale"),
+        "{page}"
+    );
 }
