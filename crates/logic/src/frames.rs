@@ -172,9 +172,12 @@ impl Frames {
                     if bytes[..n] != PREFACE[came..came + n] {
                         return Err(Broken::NoPreface);
                     }
-                    out.extend_from_slice(&bytes[..n]);
                     bytes = &bytes[n..];
-                    self.at = if came + n == PREFACE.len() { At::Header(0) } else { At::Preface(came + n) };
+                    self.at = At::Preface(came + n);
+                    if came + n == PREFACE.len() {
+                        out.extend_from_slice(PREFACE);
+                        self.at = At::Header(0);
+                    }
                 }
                 At::Header(came) => {
                     let n = bytes.len().min(HEADER_BYTES - came);

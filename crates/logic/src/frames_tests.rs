@@ -152,11 +152,13 @@ fn what_cannot_be_followed_ends_the_connection() {
     }
     for (mut frames, bytes) in [
         (Frames::of_client(1024), &b"GET / HTTP/1.1\r\n"[..]),
+        (Frames::of_client(1024), b"PRI * HTTP/1.1\r\n"),
         (Frames::of_client(1024), &[PREFACE, &frame(DATA, 0, 1, b"x")].concat()),
         (Frames::of_server(1024, 50), b"HTTP/1.1 400 Bad Request\r\n"),
     ] {
         let mut out = Vec::new();
-        assert_eq!(frames.pass(bytes, &mut out, &mut Told::default()), Err(Broken::NoPreface));
+        let passed = bytes.chunks(5).try_for_each(|piece| frames.pass(piece, &mut out, &mut Told::default()));
+        assert_eq!(passed, Err(Broken::NoPreface));
         assert!(!frames.has_begun() && (out.is_empty() || out == PREFACE));
     }
 }
