@@ -85,6 +85,12 @@ fn a_rolling_restart_under_load_fails_no_request_and_no_grpc_call() {
     let grpc = interrupt(&space, "grpc", "ghz", grpc);
     let codes = grpc["statusCodeDistribution"].as_object().unwrap();
     assert!(codes.len() == 1 && codes.contains_key("OK"), "{codes:?}: {}", grpc["errorDistribution"]);
+    // For whoever measures: `-- --nocapture`.
+    eprintln!(
+        "HTTP/1.1: {:.0}/s; gRPC: {:.0}/s",
+        http["ActualQPS"].as_f64().unwrap(),
+        grpc["rps"].as_f64().unwrap()
+    );
     for count in [&http["DurationHistogram"]["Count"], &grpc["count"]] {
         // A busy machine does not keep the pace; every pod was ended under load all the same.
         assert!(count.as_u64().unwrap() > 2000, "the load was too small to say anything: {count} requests");
