@@ -2,7 +2,7 @@
 //! and what is passed on is what came, but for settings.
 #![no_main]
 
-use conduit_logic::frames::{Broken, Frames, Watch};
+use conduit_logic::http2::frames::{Broken, Frames, Watch};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Default, PartialEq)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use conduit_logic::classify;
 use conduit_logic::words::{Direction, Pod, Protocol, Service, Workload};
 
 use crate::tap::{EndFacts, Hub, StartFacts, Ticket};
@@ -117,6 +118,18 @@ impl Drop for Recorder {
             let failure = Some("cancelled");
             self.record(End { outcome: Outcome::Failure, sent: 0, received: 0, grpc_status: None, failure });
         }
+    }
+}
+
+/// Success or failure of a response that was completed.
+#[must_use]
+pub fn outcome(status: u16, grpc: bool, grpc_status: Option<u32>, mesh: bool) -> Outcome {
+    let failed =
+        if grpc { grpc_status.is_none_or(classify::grpc_failed) } else { classify::http_failed(status) };
+    match (failed, mesh) {
+        (_, true) => Outcome::MeshFailure,
+        (true, false) => Outcome::Failure,
+        (false, false) => Outcome::Success,
     }
 }
 

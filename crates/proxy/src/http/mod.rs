@@ -5,7 +5,7 @@ pub mod head;
 pub mod answer;
 pub mod exchange;
 pub mod refuse;
+pub mod line;
 pub mod gather;
-pub mod own;
 pub mod streams;
 pub mod tunnel;

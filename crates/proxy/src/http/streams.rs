@@ -7,12 +7,88 @@ use std::collections::VecDeque;
 use std::task::Poll;
 
 use bytes::Bytes;
+use conduit_process::tasks::Tasks;
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
+use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::gather::Gathered;
+use super::head::PROXY_ERROR;
+use crate::tcp::stream::Stream;
+
+/// The window of one HTTP/2 stream: what one tunnel or response may have in flight.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// A frame of a tunnel has as many bytes at most: what one read gives. RFC 9113 section 4.2 begins with 16 KiB.
+pub const TUNNEL_FRAME_BYTES_MAX: u32 = 64 * 1024;
+/// A frame of any other connection: its receiver holds a whole one, so no more than the protocol begins with.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// What one stream may buffer for sending.
+pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Limits of an HTTP/2 connection that we serve.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Streams open at once.
+    pub streams_max: u32,
+    /// Bytes of a header block.
+    pub header_bytes_max: u32,
+    /// Bytes of a frame.
+    pub frame_bytes_max: u32,
+}
+
+/// Accepts streams of one connection until it ends; each is a task of `tasks`, at most `streams_max` at once (the protocol
+/// refuses more). When `draining` fires the client is told to open no more (GOAWAY) and what runs may finish.
+pub async fn accept_streams(
+    client: Stream,
+    limits: Limits,
+    tasks: Tasks,
+    draining: CancellationToken,
+    mut handle: impl FnMut(Request<RecvStream>, SendResponse<Bytes>),
+) {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_frame_size(limits.frame_bytes_max)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(limits.header_bytes_max)
+        .enable_connect_protocol();
+    let mut connection = match builder.handshake(Gathered::new(client)).await {
+        Ok(connection) => connection,
+        Err(error) => return tracing::debug!(%error, "an HTTP/2 connection did not begin"),
+    };
+    let mut told = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = draining.cancelled(), if !told => {
+                told = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = tasks.token().cancelled() => return,
+        };
+        match accepted {
+            Some(Ok((request, respond))) => handle(request, respond),
+            Some(Err(error)) => return tracing::debug!(%error, "an HTTP/2 connection broke"),
+            None => return,
+        }
+    }
+}
+
+/// The head as it is sent on: the same, but for what a proxy alone may set.
+#[must_use]
+pub fn outgoing(head: &Request<()>) -> Request<()> {
+    let mut request = head.clone();
+    request.headers_mut().remove(PROXY_ERROR);
+    request
+}
 
 /// So many bytes of a request's body are kept until the response begins, so that a request that the endpoint refused can be
 /// sent to another. A unary gRPC message is rarely larger.

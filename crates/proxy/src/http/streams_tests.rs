@@ -34,7 +34,7 @@ async fn serve(io: tokio::io::DuplexStream, content_type: &'static str, then: Th
 /// Sends one request on a new connection.
 async fn request(io: tokio::io::DuplexStream) -> ResponseFuture {
     let (mut send, connection) = h2::client::handshake(io).await.unwrap();
-    let tasks = conduit_process::tasks::Tasks::new();
+    let tasks = Tasks::new();
     tasks.spawn("connection", async move { _ = connection.await });
     send.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap().0
 }
@@ -42,7 +42,7 @@ async fn request(io: tokio::io::DuplexStream) -> ResponseFuture {
 /// What the client gets of a response that was begun: its bytes, and its trailers or the error that ended it.
 async fn passed(content_type: &'static str, then: Then) -> (Bytes, Result<Option<HeaderMap>, h2::Error>) {
     let ((to_server, server), (client, from_client)) = (duplex(PIPE_BYTES), duplex(PIPE_BYTES));
-    let tasks = conduit_process::tasks::Tasks::new();
+    let tasks = Tasks::new();
     tasks.spawn("server", serve(server, content_type, then));
     tasks.spawn("proxy", async move {
         let mut connection = h2::server::handshake(from_client).await.unwrap();

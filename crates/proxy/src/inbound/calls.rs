@@ -5,17 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use conduit_logic::frames::Watch;
+use conduit_logic::http2::frames::Watch;
+use conduit_logic::http2::wire::{self, Code, STREAM_MAX};
 use conduit_logic::words::Protocol;
-use h2::Reason as Code;
 
 use super::Inbound;
 use super::forward::{self, Ends};
 use crate::failure::Failure;
+use crate::http::answer;
 use crate::http::head::{PROXY_ERROR, PROXY_PROOF};
-use crate::http::{answer, own};
-use crate::outbound::streams::outcome;
-use crate::record::{End, Recorder, Start};
+use crate::record::{End, Recorder, Start, outcome};
 use crate::telemetry::{Outcome, Reason};
 
 /// Streams that a peer may open before it was told how many (RFC 9113 section 6.5.2 advises to allow so many).
@@ -85,7 +84,7 @@ impl Calls {
             ends,
             open: HashMap::new(),
             last: 0,
-            last_looked_at: own::STREAM_MAX,
+            last_looked_at: STREAM_MAX,
             fields: Fields::default(),
             overflowed: false,
         }
@@ -165,11 +164,11 @@ impl Calls {
             let grpc_status = failure.grpc_status().to_string();
             let grpc = [("grpc-status", grpc_status.as_str()), ("grpc-message", &failure.detail)];
             if call.status > 0 {
-                words.extend(if call.grpc {
-                    own::last_fields(stream, &grpc)
+                if call.grpc {
+                    wire::last_fields(stream, &grpc, &mut words);
                 } else {
-                    own::reset(stream, Code::INTERNAL_ERROR)
-                });
+                    wire::reset(stream, Code::INTERNAL_ERROR, &mut words);
+                }
                 call.broke();
                 continue;
             }
@@ -182,7 +181,7 @@ impl Calls {
                 fields.extend(grpc);
                 call.grpc_status = Some(failure.grpc_status());
             }
-            words.extend(own::last_fields(stream, &fields));
+            wire::last_fields(stream, &fields, &mut words);
             self.inbound.telemetry.mesh_failure(failure.reason);
             call.recorder.response(status);
             call.end(Outcome::MeshFailure, Some(failure.reason.as_str()));

@@ -21,12 +21,11 @@ use super::forward::{self, Ends};
 use crate::failure::Failure;
 use crate::http::answer;
 use crate::http::gather::Gathered;
-use crate::http::streams::{self, Answer, Broken, Passed, RequestBody, pass};
-use crate::outbound::connect::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+use crate::http::streams::{
+    self, Answer, Broken, CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, Limits, Passed, RequestBody,
+    SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, accept_streams, outgoing, pass,
 };
-use crate::outbound::streams::{Limits, accept_streams, outcome, outgoing};
-use crate::record::{End, Recorder, Start};
+use crate::record::{End, Recorder, Start, outcome};
 use crate::telemetry::{Outcome, Reason};
 
 /// What the streams of one peer's connection share.

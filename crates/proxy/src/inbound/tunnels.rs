@@ -16,9 +16,8 @@ use super::Inbound;
 use super::forward::{self, Ends};
 use crate::failure::Failure;
 use crate::http::answer;
+use crate::http::streams::{Limits, TUNNEL_FRAME_BYTES_MAX, accept_streams};
 use crate::http::tunnel::Tunnel;
-use crate::outbound::connect::TUNNEL_FRAME_BYTES_MAX;
-use crate::outbound::streams::{Limits, accept_streams};
 use crate::tcp::stream::{Io, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 

@@ -9,15 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use conduit_logic::frames::{Broken, Frames, Watch};
+use conduit_logic::http2::frames::{Broken, Frames, Watch};
+use conduit_logic::http2::wire::{self, Code, STREAM_MAX};
 use conduit_logic::words::Protocol;
-use h2::Reason as Code;
 use tokio::io::AsyncWrite as _;
 
 use super::accept::Conn;
 use super::calls::Calls;
 use super::forward::{self, Ends};
-use crate::http::own;
 use crate::tcp::stream::{Io, Stream};
 
 /// What is given to the last words to a peer, and to their being read: a peer that is there reads at once.
@@ -139,7 +138,9 @@ pub async fn serve(conn: Conn, proof: Option<String>) {
             inbound.telemetry.mesh_failure(failure.reason);
             tracing::debug!(%source, %destination, %failure, "connection refused");
             // Nothing of what the peer has sent was looked at: its proxy tries another endpoint.
-            let refusal = [own::settings(), own::go_away(0, Code::REFUSED_STREAM)].concat();
+            let mut refusal = Vec::new();
+            wire::settings(&[], &mut refusal);
+            wire::go_away(0, Code::REFUSED_STREAM, &mut refusal);
             return last_words(&mut client, &refusal).await;
         }
     };
@@ -170,7 +171,7 @@ impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.draining && !self.told && self.down.may_add() {
             self.told = true;
-            self.down.out.extend(own::go_away(own::STREAM_MAX, Code::NO_ERROR));
+            wire::go_away(STREAM_MAX, Code::NO_ERROR, &mut self.down.out);
         }
         if !self.up_closed {
             match self.up.poll(cx, &mut self.client, &mut self.server.io, &mut self.calls.up()) {
@@ -218,9 +219,14 @@ impl Passing {
             }
         };
         // What comes first from a server is SETTINGS, and an application may have said nothing.
-        let begin = if down.frames.has_begun() { Vec::new() } else { own::settings() };
+        let mut last = Vec::new();
+        if !down.frames.has_begun() {
+            wire::settings(&[], &mut last);
+        }
+        last.extend(words);
+        wire::go_away(calls.last(), code, &mut last);
         if down.out.is_empty() && (down.may_add() || !down.frames.has_begun()) {
-            last_words(&mut client, &[begin, words, own::go_away(calls.last(), code)].concat()).await;
+            last_words(&mut client, &last).await;
         } else {
             client.abort();
         }

@@ -17,8 +17,13 @@ use tokio::net::TcpStream;
 
 use super::Outbound;
 use super::idle::{Idle, OPENING_MAX, Turn};
+use super::shared::{Held, Server};
+use super::streams;
 use crate::failure::Failure;
 use crate::http::gather::Gathered;
+use crate::http::streams::{
+    CONNECTION_WINDOW_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, TUNNEL_FRAME_BYTES_MAX,
+};
 use crate::http::tunnel::Tunnel;
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -32,19 +37,9 @@ pub const ALPN_HBONE: &[u8] = b"h2";
 
 /// So many shared HTTP/2 connections are opened to an endpoint before requests wait for a free stream.
 const SHARED_MAX: usize = 8;
-/// So many streams are opened on one HTTP/2 connection, or as many as its server allows: RFC 9113 section 6.5.2 advises
-/// servers to allow at least 100.
-const STREAMS_MAX: usize = 256;
-/// The window of one HTTP/2 stream: what one tunnel or response may have in flight.
-pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
-pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// A frame of a tunnel has as many bytes at most: what one read gives. RFC 9113 section 4.2 begins with 16 KiB.
-pub const TUNNEL_FRAME_BYTES_MAX: u32 = 64 * 1024;
-/// A frame of any other connection: its receiver holds a whole one, so no more than the protocol begins with.
-pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// What one stream may buffer for sending.
-pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// So many tunnels are opened on one HTTP/2 connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to
+/// allow at least 100.
+const TUNNELS_MAX: usize = 256;
 
 /// An HTTP/1 connection to an endpoint.
 #[derive(Debug)]
@@ -57,26 +52,28 @@ pub struct Http1 {
     pub reused: bool,
 }
 
-/// A shared HTTP/2 connection.
+/// A shared HTTP/2 connection for tunnels.
 #[derive(Debug, Clone)]
-pub struct Http2 {
-    /// Opens streams.
-    pub send: SendRequest<Bytes>,
-    /// How the bytes are protected.
-    pub tls: Option<Arc<TlsFacts>>,
-    /// By what the peer's proxy proves that an answer is its own.
-    pub proof: Option<Arc<str>>,
-    /// Held by the pool and by every open stream: counting the holders counts the streams.
-    pub lease: Arc<()>,
+struct Tunnels {
+    send: SendRequest<Bytes>,
+    tls: Option<Arc<TlsFacts>>,
+    /// Held by the pool and by every open tunnel: counting the holders counts the tunnels.
+    lease: Arc<()>,
 }
 
 /// The shared HTTP/2 connections to one address.
-#[derive(Debug, Default)]
-struct Shared {
+#[derive(Debug)]
+struct Shared<T> {
     // Guards the list, for a push, a removal or a scan; never held while waiting.
-    connections: Mutex<Vec<Http2>>,
+    connections: Mutex<Vec<T>>,
     // Held while one connection is opened, so that a burst of first requests opens one and not many.
     opening: tokio::sync::Mutex<()>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { connections: Mutex::default(), opening: tokio::sync::Mutex::default() }
+    }
 }
 
 /// The connections to one endpoint.
@@ -84,8 +81,8 @@ struct Shared {
 pub struct Pool {
     /// HTTP/1 connections that wait for their next request.
     pub idle: Idle,
-    http2: Shared,
-    tunnels: Shared,
+    http2: Shared<Held>,
+    tunnels: Shared<Tunnels>,
     configs: [OnceLock<Arc<ClientConfig>>; 3],
 }
 
@@ -129,12 +126,42 @@ impl Pool {
         Ok(Http1 { stream: Stream::new(io), tls, reused: false })
     }
 
-    /// A shared HTTP/2 connection with room for one more stream.
+    /// A shared HTTP/2 connection that is open, with room for one more stream.
+    #[must_use]
+    pub fn http2_open(&self) -> Option<Arc<Server>> {
+        let mut connections = self.http2.lock();
+        connections.retain(|held| !held.0.is_over());
+        connections.iter().find(|held| held.0.has_room()).map(|held| held.0.clone())
+    }
+
+    /// The same, or a new one.
     ///
     /// # Errors
     /// When none can be opened: nothing was sent.
-    pub async fn http2(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Http2, Failure> {
-        self.shared(outbound, endpoint, &self.http2, Carry::Http2).await
+    pub async fn http2(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Arc<Server>, Failure> {
+        let _opening = self.http2.opening.lock().await;
+        loop {
+            if let Some(open) = self.http2_open() {
+                return Ok(open);
+            }
+            // One that was opened just now has room as soon as its server says so.
+            let young = self.http2.lock().last().map(|held| held.0.told.clone());
+            let Some(told) = young.filter(|told| !told.is_cancelled()) else { break };
+            if tokio::time::timeout(outbound.dialer.timeout, told.cancelled()).await.is_err() {
+                break;
+            }
+        }
+        self.http2.has_place(endpoint)?;
+        let (io, tls) = self.open(outbound, endpoint, Carry::Http2).await?;
+        let proof = match &io {
+            Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1).map(Arc::from),
+            _ => None,
+        };
+        let server = Server::new(endpoint.addr, tls, proof, streams::limits(&outbound.config));
+        let stopped = outbound.pools.token().clone();
+        outbound.pools.spawn("outbound http/2 connection", server.clone().run(Stream::new(io), stopped));
+        self.http2.lock().push(Held(server.clone()));
+        Ok(server)
     }
 
     /// A stream of bytes to the endpoint: a tunnel through its proxy, or plain TCP where it has none.
@@ -150,7 +177,7 @@ impl Pool {
             let socket = dial(outbound, endpoint.addr).await?;
             return Ok((Stream::new(Io::Tcp(socket)), None));
         }
-        let mut shared = self.shared(outbound, endpoint, &self.tunnels, Carry::Hbone).await?;
+        let mut shared = self.tunnels(outbound, endpoint).await?;
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
         *request.version_mut() = Version::HTTP_2;
@@ -175,44 +202,19 @@ impl Pool {
         Ok((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls))
     }
 
-    async fn shared(
-        &self,
-        outbound: &Outbound,
-        endpoint: &Endpoint,
-        shared: &Shared,
-        carry: Carry,
-    ) -> Result<Http2, Failure> {
-        if let Some(ready) = shared.free() {
+    /// A connection with room for one more tunnel.
+    async fn tunnels(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Tunnels, Failure> {
+        if let Some(ready) = self.tunnels.free() {
             return Ok(ready);
         }
-        let _opening = shared.opening.lock().await;
-        if let Some(ready) = shared.free() {
+        let _opening = self.tunnels.opening.lock().await;
+        if let Some(ready) = self.tunnels.free() {
             return Ok(ready);
         }
-        if shared.lock().len() >= SHARED_MAX {
-            let detail = format!("{SHARED_MAX} HTTP/2 connections to {} have no free stream", endpoint.addr);
-            return Err(Failure::unprocessed(Reason::Limit, detail));
-        }
-        let opened = self.open_http2(outbound, endpoint, carry).await?;
-        shared.lock().push(opened.clone());
-        Ok(opened)
-    }
-
-    async fn open_http2(
-        &self,
-        outbound: &Outbound,
-        endpoint: &Endpoint,
-        carry: Carry,
-    ) -> Result<Http2, Failure> {
-        let (io, tls) = self.open(outbound, endpoint, carry).await?;
-        let proof = match &io {
-            Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1).map(Arc::from),
-            _ => None,
-        };
-        let frame_bytes_max =
-            if matches!(carry, Carry::Hbone) { TUNNEL_FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
+        self.tunnels.has_place(endpoint)?;
+        let (io, tls) = self.open(outbound, endpoint, Carry::Hbone).await?;
         let (send, connection) = h2::client::Builder::new()
-            .max_frame_size(frame_bytes_max)
+            .max_frame_size(TUNNEL_FRAME_BYTES_MAX)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
@@ -223,13 +225,15 @@ impl Pool {
                 Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr))
             })?;
         let addr = endpoint.addr;
-        // The connection ends by itself when the pool and the last stream let go of it.
-        outbound.pools.spawn("outbound http/2 connection", async move {
+        // The connection ends by itself when the pool and the last tunnel let go of it.
+        outbound.pools.spawn("outbound tunnels", async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%addr, %error, "an HTTP/2 connection ended");
+                tracing::debug!(%addr, %error, "a connection for tunnels ended");
             }
         });
-        Ok(Http2 { send, tls, proof, lease: Arc::new(()) })
+        let opened = Tunnels { send, tls, lease: Arc::new(()) };
+        self.tunnels.lock().push(opened.clone());
+        Ok(opened)
     }
 
     async fn open(
@@ -286,20 +290,31 @@ async fn dial(outbound: &Outbound, addr: SocketAddr) -> Result<TcpStream, Failur
     })
 }
 
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Http2>> {
+impl<T> Shared<T> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<T>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that can open a stream now; forgets those that ended.
-    fn free(&self) -> Option<Http2> {
+    /// Whether one more connection may be opened.
+    fn has_place(&self, endpoint: &Endpoint) -> Result<(), Failure> {
+        if self.lock().len() < SHARED_MAX {
+            return Ok(());
+        }
+        let detail = format!("{SHARED_MAX} HTTP/2 connections to {} have no free stream", endpoint.addr);
+        Err(Failure::unprocessed(Reason::Limit, detail))
+    }
+}
+
+impl Shared<Tunnels> {
+    /// A connection that can open a tunnel now; forgets those that ended.
+    fn free(&self) -> Option<Tunnels> {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let mut connections = self.lock();
         connections
             .retain_mut(|connection| !matches!(connection.send.poll_ready(&mut cx), Poll::Ready(Err(_))));
         connections
             .iter()
-            .find(|c| Arc::strong_count(&c.lease) <= c.send.current_max_send_streams().min(STREAMS_MAX))
+            .find(|c| Arc::strong_count(&c.lease) <= c.send.current_max_send_streams().min(TUNNELS_MAX))
             .cloned()
     }
 }

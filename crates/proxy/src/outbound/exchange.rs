@@ -11,12 +11,11 @@ use super::accept::Conn;
 use super::attempts::{ATTEMPTS_MAX, Attempts};
 use super::balance::Picked;
 use super::connect::Http1;
-use super::streams::outcome;
 use crate::failure::Failure;
 use crate::http::answer;
 use crate::http::exchange::{NoResponse, Outgoing, close, closing, next_request, refuse_request, switched};
 use crate::http::head::{PROXY_ERROR, Request, Response};
-use crate::record::{End, Recorder, Start};
+use crate::record::{End, Recorder, Start, outcome};
 use crate::tcp::pump::{PumpError, relay};
 use crate::telemetry::{Outcome, Reason};
 

@@ -1,6 +1,6 @@
 //! From the application to the mesh. The modules stand in the order in which a connection meets them:
 //!
-//! accept → discover → detect → exchange (HTTP/1) or streams (HTTP/2) or opaque (anything else) → attempts → balance → connect
+//! accept → discover → detect → exchange (HTTP/1) or streams and call (HTTP/2) or opaque (anything else) → attempts → balance → connect
 //!
 //! A stage calls the next by name; none calls an earlier one.
 
@@ -9,10 +9,12 @@ pub mod discover;
 pub mod detect;
 pub mod exchange;
 pub mod streams;
+pub mod call;
 pub mod opaque;
 pub mod attempts;
 pub mod balance;
 pub mod connect;
+pub mod shared;
 pub mod idle;
 
 use std::net::IpAddr;

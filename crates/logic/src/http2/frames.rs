@@ -4,37 +4,18 @@
 //!
 //! Source: RFC 9113 sections 3.4 (preface), 4.1 (frame header), 4.3 (field blocks), 6 (frames).
 
-use crate::hpack::{self, Decoder, TABLE_BYTES_MAX};
+use super::hpack::{Decoder, Form, TABLE_BYTES_MAX};
+use super::huffman::Invalid;
+use super::wire::{
+    ACK, CONTINUATION, CONTINUATIONS_MAX, DATA, END_HEADERS, END_STREAM, GOAWAY, HEAD_BYTES,
+    HEADER_TABLE_SIZE, HEADERS, Head, MAX_CONCURRENT_STREAMS, PREFACE, PUSH_PROMISE, RST_STREAM, SETTINGS,
+    fragment,
+};
 
-/// What a client sends before its first frame.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes of a frame's header.
-pub const HEADER_BYTES: usize = 9;
-/// Frames that one field block may be split into. Peers split only what is larger than a frame; more is an attack (CVE-2024-27316).
-const CONTINUATIONS_MAX: u32 = 32;
 /// Bytes of settings in one frame: there are some ten settings of six bytes each.
 const SETTINGS_BYTES_MAX: usize = 1024;
 /// Space for a frame that is kept for the next; a larger one gives its back.
 const KEPT_BYTES_MAX: usize = 2048;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-/// Flag of DATA and HEADERS.
-const END_STREAM: u8 = 0x1;
-/// Flag of SETTINGS.
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
-const PRIORITY: u8 = 0x20;
-
-const HEADER_TABLE_SIZE: u16 = 1;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 /// Why a connection cannot be watched, and so not passed on, any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +30,9 @@ pub enum Broken {
     Fields,
 }
 
-impl From<hpack::Broken> for Broken {
-    fn from(broken: hpack::Broken) -> Self {
-        match broken {
-            hpack::Broken::TooLarge => Self::TooLarge,
-            hpack::Broken::Invalid => Self::Fields,
-        }
+impl From<Invalid> for Broken {
+    fn from(_: Invalid) -> Self {
+        Self::Fields
     }
 }
 
@@ -72,22 +50,9 @@ pub trait Watch {
     fn go_away(&mut self, last_stream: u32);
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-}
-
-impl Frame {
-    const fn has(self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// Whether it is held until it is whole, since its settings may be changed.
-    const fn sets(self) -> bool {
-        self.kind == SETTINGS && !self.has(ACK)
-    }
+/// Whether a frame is held until it is whole, since its settings may be changed.
+const fn sets(frame: Head) -> bool {
+    frame.kind == SETTINGS && !frame.has(ACK)
 }
 
 /// What the next byte is part of.
@@ -98,20 +63,20 @@ enum At {
     /// A frame's header, of which so many bytes came.
     Header(usize),
     /// A frame, with so many bytes still to come.
-    Payload(Frame, usize),
+    Payload(Head, usize),
 }
 
 /// One direction.
 #[derive(Debug)]
 pub struct Frames {
     at: At,
-    header: [u8; HEADER_BYTES],
+    header: [u8; HEAD_BYTES],
     /// What came of a frame that is read whole.
     payload: Vec<u8>,
     /// What came of a field block in frames before this one.
     block: Vec<u8>,
     /// A field block was begun by this frame and goes on in the next, after so many.
-    unfinished: Option<(Frame, u32)>,
+    unfinished: Option<(Head, u32)>,
     fields: Decoder,
     block_bytes_max: usize,
     /// The most streams that the other end is told it may open; none where it is not told.
@@ -132,7 +97,7 @@ impl Frames {
     pub fn of_server(block_bytes_max: usize, streams_max: u32) -> Self {
         Self {
             at: At::Header(0),
-            header: [0; HEADER_BYTES],
+            header: [0; HEAD_BYTES],
             payload: Vec::new(),
             block: Vec::new(),
             unfinished: None,
@@ -180,13 +145,13 @@ impl Frames {
                     }
                 }
                 At::Header(came) => {
-                    let n = bytes.len().min(HEADER_BYTES - came);
+                    let n = bytes.len().min(HEAD_BYTES - came);
                     self.header[came..came + n].copy_from_slice(&bytes[..n]);
                     bytes = &bytes[n..];
                     self.at = At::Header(came + n);
-                    if came + n == HEADER_BYTES {
+                    if came + n == HEAD_BYTES {
                         let (frame, length) = self.begin(watch)?;
-                        if !frame.sets() {
+                        if !sets(frame) {
                             out.extend_from_slice(&self.header);
                         }
                         self.at = At::Payload(frame, length);
@@ -207,11 +172,10 @@ impl Frames {
     }
 
     /// A frame's header is whole: may it be here, and is it as long as it must be?
-    fn begin(&mut self, watch: &mut impl Watch) -> Result<(Frame, usize), Broken> {
-        let [a, b, c, kind, flags, stream @ ..] = self.header;
-        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        let frame = Frame { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff };
-        if !self.begun && !frame.sets() {
+    fn begin(&mut self, watch: &mut impl Watch) -> Result<(Head, usize), Broken> {
+        let frame = Head::read(self.header);
+        let Head { kind, length, .. } = frame;
+        if !self.begun && !sets(frame) {
             return Err(Broken::NoPreface);
         }
         let continues = self.unfinished.is_some_and(|(first, _)| first.stream == frame.stream);
@@ -238,16 +202,16 @@ impl Frames {
 
     fn payload(
         &mut self,
-        frame: Frame,
+        frame: Head,
         now: &[u8],
         last: bool,
         out: &mut Vec<u8>,
         watch: &mut impl Watch,
     ) -> Result<(), Broken> {
-        if !frame.sets() {
+        if !sets(frame) {
             out.extend_from_slice(now);
         }
-        let read = frame.sets()
+        let read = sets(frame)
             || matches!(frame.kind, HEADERS | PUSH_PROMISE | CONTINUATION | RST_STREAM)
             || (frame.kind == GOAWAY && self.payload.len() < 8);
         if last && self.payload.is_empty() {
@@ -270,7 +234,7 @@ impl Frames {
     /// A frame is whole.
     fn end(
         &mut self,
-        frame: Frame,
+        frame: Head,
         payload: &[u8],
         out: &mut Vec<u8>,
         watch: &mut impl Watch,
@@ -281,11 +245,13 @@ impl Frames {
         match frame.kind {
             RST_STREAM => watch.reset(frame.stream, word(0).ok_or(Broken::Frame)?),
             GOAWAY => watch.go_away(word(0).ok_or(Broken::Frame)? & 0x7fff_ffff),
-            SETTINGS if frame.sets() => self.settings(payload, out),
-            HEADERS | PUSH_PROMISE => return self.block(frame, fragment(frame, payload)?, 0, watch),
+            SETTINGS if sets(frame) => self.settings(payload, out),
+            HEADERS | PUSH_PROMISE => {
+                return self.block(frame, fragment(frame, payload).ok_or(Broken::Frame)?, 0, watch);
+            }
             CONTINUATION => {
                 let Some((first, frames)) = self.unfinished.take() else { return Err(Broken::Frame) };
-                let whole = Frame { flags: first.flags & !END_HEADERS | frame.flags & END_HEADERS, ..first };
+                let whole = Head { flags: first.flags & !END_HEADERS | frame.flags & END_HEADERS, ..first };
                 return self.block(whole, payload, frames + 1, watch);
             }
             _ => {}
@@ -318,18 +284,12 @@ impl Frames {
             set(MAX_CONCURRENT_STREAMS, streams_max);
         }
         self.begun = true;
-        let length = (out.len() - begin - HEADER_BYTES) as u32;
+        let length = (out.len() - begin - HEAD_BYTES) as u32;
         out[begin..begin + 3].copy_from_slice(&length.to_be_bytes()[1..]);
     }
 
     /// A part of a field block came.
-    fn block(
-        &mut self,
-        frame: Frame,
-        part: &[u8],
-        frames: u32,
-        watch: &mut impl Watch,
-    ) -> Result<(), Broken> {
+    fn block(&mut self, frame: Head, part: &[u8], frames: u32, watch: &mut impl Watch) -> Result<(), Broken> {
         if !frame.has(END_HEADERS) {
             self.block.extend_from_slice(part);
             self.unfinished = Some((frame, frames));
@@ -337,38 +297,26 @@ impl Frames {
         }
         // What is promised is answered on a stream of the server's own, and none of them is counted.
         let told = frame.kind == HEADERS;
-        let mut field = |name: &[u8], value: &[u8]| {
+        let mut field = |name: &[u8], value: &[u8], _: Form| {
             if told {
                 watch.field(name, value);
             }
         };
-        if self.block.is_empty() {
-            self.fields.decode(part, self.block_bytes_max, &mut field)?;
+        let fit = if self.block.is_empty() {
+            self.fields.decode(part, self.block_bytes_max, &mut field)?
         } else {
             let mut whole = std::mem::take(&mut self.block);
             whole.extend_from_slice(part);
-            self.fields.decode(&whole, self.block_bytes_max, &mut field)?;
+            self.fields.decode(&whole, self.block_bytes_max, &mut field)?
+        };
+        if !fit {
+            return Err(Broken::TooLarge);
         }
         if told {
             watch.headers(frame.stream, frame.has(END_STREAM));
         }
         Ok(())
     }
-}
-
-/// The part of a field block in a HEADERS or PUSH_PROMISE frame: what is left without padding, priority and the promised stream.
-fn fragment(frame: Frame, mut payload: &[u8]) -> Result<&[u8], Broken> {
-    if frame.has(PADDED) {
-        let (padding, rest) = payload.split_first().ok_or(Broken::Frame)?;
-        let kept = rest.len().checked_sub(usize::from(*padding)).ok_or(Broken::Frame)?;
-        payload = &rest[..kept];
-    }
-    let before = match frame.kind {
-        PUSH_PROMISE => 4,
-        _ if frame.has(PRIORITY) => 5,
-        _ => 0,
-    };
-    payload.get(before..).ok_or(Broken::Frame)
 }
 
 #[cfg(test)]

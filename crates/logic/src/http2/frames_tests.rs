@@ -1,5 +1,6 @@
 //! What is told of a connection that passes by, cut into pieces anyhow; that its bytes stay as they were; and what ends it.
 
+use super::super::wire::{PADDED, WITH_PRIORITY};
 use super::*;
 
 /// What was told, as text.
@@ -37,7 +38,7 @@ fn client() -> Vec<u8> {
         &frame(HEADERS, END_HEADERS, 1, &[0x83, 0x86, 0x84]),
         &frame(DATA, 0, 1, b"hello"),
         &frame(0x42, 0xff, 3, b"unknown"),
-        &frame(HEADERS, PADDED | PRIORITY, 3, &[2, 0, 0, 0, 0, 9, 0x82, 0, 0]),
+        &frame(HEADERS, PADDED | WITH_PRIORITY, 3, &[2, 0, 0, 0, 0, 9, 0x82, 0, 0]),
         &frame(CONTINUATION, 0, 3, &[]),
         &frame(CONTINUATION, END_HEADERS, 3, &[0x86, 0x84]),
         &frame(DATA, END_STREAM, 1, b""),
@@ -141,7 +142,7 @@ fn what_cannot_be_followed_ends_the_connection() {
         (frame(SETTINGS, 0, 0, &[0; 5]), Broken::Frame),
         (frame(GOAWAY, 0, 0, &[0; 7]), Broken::Frame),
         (frame(HEADERS, PADDED | END_HEADERS, 1, &[9, 0x82]), Broken::Frame),
-        (frame(HEADERS, PRIORITY | END_HEADERS, 1, &[0; 4]), Broken::Frame),
+        (frame(HEADERS, WITH_PRIORITY | END_HEADERS, 1, &[0; 4]), Broken::Frame),
         (frame(PUSH_PROMISE, END_HEADERS, 1, &[0; 3]), Broken::Frame),
         (frame(HEADERS, END_HEADERS, 1, &[0x80]), Broken::Fields),
         (frame(HEADERS, END_HEADERS, 1, &[0; 1025]), Broken::TooLarge),

@@ -1,21 +1,21 @@
-//! Reads the header blocks of one direction of an HTTP/2 connection and keeps the table that they refer to. It only reads: blocks
-//! pass on as they came. What it keeps and what it gives out is bounded, whatever the peer sends.
+//! Reads the header blocks of one direction of an HTTP/2 connection and keeps the table that they refer to. What it keeps and what it
+//! gives out is bounded, whatever the peer sends.
 //!
 //! Source: RFC 7541.
 
 use std::collections::VecDeque;
 
-use crate::huffman;
+use super::huffman::{self, Invalid};
 
 /// The most that a table may hold, by the standard's measure: what every peer starts with. Peers are kept to it by their SETTINGS.
 pub const TABLE_BYTES_MAX: usize = 4096;
 /// What an entry counts beside its name and value (RFC 7541 section 4.1).
-const ENTRY_BYTES: usize = 32;
+pub const ENTRY_BYTES: usize = 32;
 /// Space for a field that is kept between blocks; larger ones give theirs back.
 const KEPT_BYTES_MAX: usize = 1024;
 
 /// The fields that need not be sent (RFC 7541 appendix A).
-const STATIC: [(&str, &str); 61] = [
+pub(super) const STATIC: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),
     (":method", "POST"),
@@ -79,19 +79,15 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-/// Why a block cannot be read. The connection cannot go on: the table is not known any more.
+/// How a field was sent, which is how it is to be sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Broken {
-    /// It is not encoded as it must be.
-    Invalid,
-    /// Its fields are larger than is accepted.
-    TooLarge,
-}
-
-impl From<huffman::Invalid> for Broken {
-    fn from(_: huffman::Invalid) -> Self {
-        Self::Invalid
-    }
+pub enum Form {
+    /// Kept in the table, since it will most likely come again.
+    Kept,
+    /// Sent in full.
+    Plain,
+    /// Sent in full, and never to be kept by anybody: a secret (RFC 7541 section 7.1.3).
+    Never,
 }
 
 /// A field of the table: its name and value in one piece.
@@ -119,66 +115,70 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Reads one whole block and gives each field's name and value, in order.
+    /// Reads one whole block and gives each field's name and value, in order. Returns whether all of them were given: those that are
+    /// larger together than `list_bytes_max`, each counted with 32 bytes more (RFC 9113 section 6.5.2), only go into the table.
     ///
     /// # Errors
-    /// When it cannot be read, or its fields are larger than `list_bytes_max`, each counted with 32 bytes more (RFC 9113 section 6.5.2).
+    /// When it cannot be read. The connection cannot go on: the table is not known any more.
     pub fn decode(
         &mut self,
         mut block: &[u8],
         list_bytes_max: usize,
-        mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), Broken> {
-        let (mut left, mut begun) = (list_bytes_max, false);
+        mut field: impl FnMut(&[u8], &[u8], Form),
+    ) -> Result<bool, Invalid> {
+        let (mut left, mut begun) = (Some(list_bytes_max), false);
         let mut text = std::mem::take(&mut self.text);
         while let Some(first) = block.first().copied() {
             if first & 0xe0 == 0x20 {
                 // Only in front of all fields.
                 let size = integer(&mut block, 5)?;
                 if begun || size > TABLE_BYTES_MAX {
-                    return Err(Broken::Invalid);
+                    return Err(Invalid);
                 }
                 self.resize(size);
                 continue;
             }
             begun = true;
             text.clear();
-            let (prefix, kept) = match first {
-                0x80.. => (7, false),
-                0x40.. => (6, true),
-                _ => (4, false),
+            let (prefix, form) = match first {
+                0x80.. => (7, Form::Kept),
+                0x40.. => (6, Form::Kept),
+                0x10.. => (4, Form::Never),
+                _ => (4, Form::Plain),
             };
             let index = integer(&mut block, prefix)?;
             let whole = prefix == 7;
             let name = match index {
-                0 if whole => return Err(Broken::Invalid),
+                0 if whole => return Err(Invalid),
                 0 => {
-                    string(&mut block, left, &mut text)?;
+                    string(&mut block, &mut text)?;
                     text.len()
                 }
                 index => self.copy(index, whole, &mut text)?,
             };
             if !whole {
-                string(&mut block, left, &mut text)?;
+                string(&mut block, &mut text)?;
             }
-            left = left.checked_sub(text.len() + ENTRY_BYTES).ok_or(Broken::TooLarge)?;
-            field(&text[..name], &text[name..]);
-            if kept {
+            left = left.and_then(|left| left.checked_sub(text.len() + ENTRY_BYTES));
+            if left.is_some() {
+                field(&text[..name], &text[name..], form);
+            }
+            if prefix == 6 {
                 self.insert(&text, name);
             }
         }
         if text.capacity() <= KEPT_BYTES_MAX {
             self.text = text;
         }
-        Ok(())
+        Ok(left.is_some())
     }
 
     /// Copies a name, or a whole field, that an index stands for; returns how long the name is.
-    fn copy(&self, index: usize, whole: bool, text: &mut Vec<u8>) -> Result<usize, Broken> {
+    fn copy(&self, index: usize, whole: bool, text: &mut Vec<u8>) -> Result<usize, Invalid> {
         let (name, value) = match STATIC.get(index - 1) {
             Some((name, value)) => (name.as_bytes(), value.as_bytes()),
             None => {
-                let entry = self.table.get(index - 1 - STATIC.len()).ok_or(Broken::Invalid)?;
+                let entry = self.table.get(index - 1 - STATIC.len()).ok_or(Invalid)?;
                 entry.text.split_at(entry.name)
             }
         };
@@ -215,11 +215,11 @@ impl Decoder {
 }
 
 /// Takes an integer whose first byte has `prefix` bits of it (section 5.1).
-fn integer(block: &mut &[u8], prefix: u32) -> Result<usize, Broken> {
+fn integer(block: &mut &[u8], prefix: u32) -> Result<usize, Invalid> {
     let mut take = || {
-        let (byte, rest) = block.split_first().ok_or(Broken::Invalid)?;
+        let (byte, rest) = block.split_first().ok_or(Invalid)?;
         *block = rest;
-        Ok::<usize, Broken>(usize::from(*byte))
+        Ok::<usize, Invalid>(usize::from(*byte))
     };
     let most = (1 << prefix) - 1;
     let mut value = take()? & most;
@@ -234,24 +234,21 @@ fn integer(block: &mut &[u8], prefix: u32) -> Result<usize, Broken> {
             return Ok(value);
         }
     }
-    Err(Broken::Invalid)
+    Err(Invalid)
 }
 
-/// Takes a string of at most `bytes_max` (section 5.2) and appends it to `text`.
-fn string(block: &mut &[u8], bytes_max: usize, text: &mut Vec<u8>) -> Result<(), Broken> {
+/// Takes a string (section 5.2) and appends it to `text`. It is no longer than the block, or, compressed, 8/5 of it.
+fn string(block: &mut &[u8], text: &mut Vec<u8>) -> Result<(), Invalid> {
     let huffman = block.first().is_some_and(|byte| byte & 0x80 != 0);
     let length = integer(block, 7)?;
-    if length > bytes_max {
-        return Err(Broken::TooLarge);
-    }
-    let (string, rest) = block.split_at_checked(length).ok_or(Broken::Invalid)?;
+    let (string, rest) = block.split_at_checked(length).ok_or(Invalid)?;
     *block = rest;
     if huffman {
-        huffman::decode(string, text)?;
+        huffman::decode(string, text)
     } else {
         text.extend_from_slice(string);
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

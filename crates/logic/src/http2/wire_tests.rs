@@ -1,7 +1,6 @@
 //! What the proxy writes is read back by the code that follows connections, and by h2 in the tests of what passes.
 
-use conduit_logic::frames::{Frames, Watch};
-
+use super::super::frames::{Frames, Watch};
 use super::*;
 
 #[derive(Default)]
@@ -26,13 +25,11 @@ impl Watch for Told {
 #[test]
 fn frames_say_what_they_are_to_say() {
     let long = "x".repeat(300);
-    let bytes = [
-        settings(),
-        last_fields(5, &[(":status", "502"), ("long", &long)]),
-        reset(7, Code::CANCEL),
-        go_away(STREAM_MAX, Code::NO_ERROR),
-    ]
-    .concat();
+    let mut bytes = Vec::new();
+    settings(&[], &mut bytes);
+    last_fields(5, &[(":status", "502"), ("long", &long)], &mut bytes);
+    reset(7, Code::CANCEL, &mut bytes);
+    go_away(STREAM_MAX, Code::NO_ERROR, &mut bytes);
     let mut told = Told::default();
     Frames::of_server(4096, 100).pass(&bytes, &mut Vec::new(), &mut told).unwrap();
     let long = format!("long={long}");

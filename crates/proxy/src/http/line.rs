@@ -1,0 +1,123 @@
+//! An HTTP/2 connection of which this proxy is one end: its socket, moved by one task. What was read goes to whoever holds the end,
+//! what it has to say is written when the socket takes it, and nothing more is read than can be answered.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use conduit_logic::http2::connection::OUT_BYTES_MAX;
+use conduit_logic::http2::wire::Code;
+use tokio::io::AsyncWrite as _;
+
+use crate::tcp::stream::Stream;
+
+/// What the socket carries. Other tasks change it as well, and wake the one that moves it.
+pub trait End {
+    /// Remembers whom to wake, and appends what is to be written now.
+    fn output(&self, waker: &Waker, out: &mut Vec<u8>);
+    /// Bytes that came in meanwhile to be written.
+    fn backlog(&self) -> usize;
+    /// Whether nothing more will be said or heard.
+    fn is_done(&self) -> bool;
+    /// Takes what was read.
+    ///
+    /// # Errors
+    /// When the connection cannot go on.
+    fn input(&self, bytes: &[u8]) -> Result<(), Code>;
+}
+
+/// How it came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// Nothing is left to be said.
+    Done,
+    /// The peer ended it.
+    Peer,
+    /// The socket broke.
+    Broke(io::Error),
+    /// The peer did what it may not.
+    Refused(Code),
+}
+
+/// The socket, and what of the output it has not taken yet.
+#[derive(Debug)]
+pub struct Line {
+    /// The socket.
+    pub stream: Stream,
+    out: Vec<u8>,
+    written: usize,
+    /// What the stream took is not all on its way.
+    unflushed: bool,
+}
+
+impl Line {
+    /// Nothing was moved yet.
+    #[must_use]
+    pub const fn new(stream: Stream) -> Self {
+        Self { stream, out: Vec::new(), written: 0, unflushed: false }
+    }
+
+    /// Moves what can be moved now. Ready at the end of it all.
+    pub fn poll(&mut self, cx: &mut Context<'_>, end: &impl End) -> Poll<Ended> {
+        loop {
+            match self.poll_write(cx, end) {
+                Poll::Ready(Ok(())) if end.is_done() => return Poll::Ready(Ended::Done),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Ended::Broke(error)),
+                // A peer that waits for us to read while we wait for it to read would wait for ever.
+                Poll::Pending if end.backlog() < OUT_BYTES_MAX => {}
+                Poll::Pending => return Poll::Pending,
+            }
+            let input = if self.stream.ahead.is_empty() {
+                let read = |_: &mut Stream, bytes: &[u8], _: &mut Context<'_>| {
+                    (!bytes.is_empty()).then(|| end.input(bytes))
+                };
+                match ready!(self.stream.poll_scratch(cx, read)) {
+                    Ok(Some(input)) => input,
+                    Ok(None) => return Poll::Ready(Ended::Peer),
+                    Err(error) => return Poll::Ready(Ended::Broke(error)),
+                }
+            } else {
+                end.input(&self.stream.take_ahead())
+            };
+            if let Err(code) = input {
+                return Poll::Ready(Ended::Refused(code));
+            }
+        }
+    }
+
+    /// Writes all there is.
+    fn poll_write(&mut self, cx: &mut Context<'_>, end: &impl End) -> Poll<io::Result<()>> {
+        loop {
+            if self.written == self.out.len() {
+                self.out.clear();
+                self.written = 0;
+                end.output(cx.waker(), &mut self.out);
+                if self.out.is_empty() {
+                    break;
+                }
+            }
+            match ready!(Pin::new(&mut self.stream.io).poll_write(cx, &self.out[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.written += n,
+            }
+            self.unflushed = true;
+        }
+        // A connection at rest holds no buffer.
+        self.out = Vec::new();
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the last words, and ends it in order.
+    ///
+    /// # Errors
+    /// When the peer does not take them.
+    pub async fn finish(mut self, end: &impl End) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_write(cx, end)).await?;
+        self.stream.finish().await
+    }
+}
