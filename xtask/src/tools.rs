@@ -55,11 +55,12 @@ const CLUSTER_PACKAGES: [(&str, &str); 13] = [
 const CALLGRIND_PACKAGES: [(&str, &str); 1] = [("valgrind", "valgrind")];
 
 /// Go programs with their pinned versions.
-const GO_PROGRAMS: [(&str, &str); 4] = [
+const GO_PROGRAMS: [(&str, &str); 5] = [
     ("helm", "helm.sh/helm/v3/cmd/helm@v3.22.0"),
     ("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"),
     ("ghz", "github.com/bojand/ghz/cmd/ghz@v0.120.0"),
     ("fortio", "fortio.org/fortio@v1.68.0"),
+    ("h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
 ];
 
 /// The linter of manifests, which no other stage needs.

@@ -25,8 +25,9 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
-/// So many streams that we reset are remembered, since the peer may not have known yet.
-const RESET_MAX: usize = 64;
+/// So many streams that are gone are remembered, since what the peer sends on one that we reset may have been on its way: as many as
+/// may be open at once, as usual.
+const GONE_MAX: usize = 256;
 
 /// What one end promises the other.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +186,8 @@ pub struct Connection {
     seen: bool,
     nuisances: u32,
     cancelled: u32,
-    reset: VecDeque<u32>,
+    /// The last streams that are gone, and whether we reset them.
+    gone: VecDeque<(u32, bool)>,
 }
 
 impl Connection {
@@ -237,7 +239,7 @@ impl Connection {
             seen: false,
             nuisances: 0,
             cancelled: 0,
-            reset: VecDeque::new(),
+            gone: VecDeque::new(),
         }
     }
 
@@ -337,23 +339,39 @@ impl Connection {
         stream.is_multiple_of(2) || stream > self.last
     }
 
-    /// A frame came for a stream that is not open, any more.
+    /// A frame of data came for a stream that is not open, any more.
     fn not_open(&mut self, stream: u32) -> Result<(), Code> {
         if self.is_idle(stream) {
             return Err(Code::PROTOCOL_ERROR);
         }
-        if !self.reset.contains(&stream) {
-            self.remember(stream);
+        if self.server && !self.was_reset_by_us(stream) {
+            self.remember(stream, true);
             wire::reset(stream, Code::STREAM_CLOSED, &mut self.out);
         }
         self.nuisance()
     }
 
-    fn remember(&mut self, stream: u32) {
-        if self.reset.len() == RESET_MAX {
-            self.reset.pop_front();
+    /// A head or trailers came for a stream that is not open (section 5.1). A server may be late with them.
+    fn not_open_for_fields(&mut self, stream: u32) -> Result<(), Code> {
+        if self.is_idle(stream) {
+            return Err(Code::PROTOCOL_ERROR);
         }
-        self.reset.push_back(stream);
+        if self.server && !self.was_reset_by_us(stream) {
+            let ended = self.gone.iter().any(|(gone, _)| *gone == stream);
+            return Err(if ended { Code::STREAM_CLOSED } else { Code::PROTOCOL_ERROR });
+        }
+        self.nuisance()
+    }
+
+    fn was_reset_by_us(&self, stream: u32) -> bool {
+        self.gone.contains(&(stream, true))
+    }
+
+    fn remember(&mut self, stream: u32, reset: bool) {
+        if self.gone.len() == GONE_MAX {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((stream, reset));
     }
 
     fn data(
@@ -414,14 +432,14 @@ impl Connection {
     ) -> Result<(), Code> {
         if self.streams.get(stream).is_none() {
             if !self.server || !self.is_idle(stream) {
-                return self.not_open(stream);
+                return self.not_open_for_fields(stream);
             }
             if stream.is_multiple_of(2) {
                 return Err(Code::PROTOCOL_ERROR);
             }
             self.last = stream;
             if self.streams.len() >= self.limits.streams_max as usize {
-                self.remember(stream);
+                self.remember(stream, true);
                 wire::reset(stream, Code::REFUSED_STREAM, &mut self.out);
                 return self.nuisance();
             }
@@ -496,6 +514,9 @@ impl Connection {
     fn complete(&mut self, stream: u32) {
         if self.streams.get(stream).is_some_and(|open| open.sent && open.received && open.held == 0) {
             self.streams.remove(stream);
+            if self.server {
+                self.remember(stream, false);
+            }
         }
     }
 
@@ -514,7 +535,9 @@ impl Connection {
 
     fn give_up(&mut self, stream: u32, code: Code) {
         self.forget(stream);
-        self.remember(stream);
+        if self.server {
+            self.remember(stream, true);
+        }
         wire::reset(stream, code, &mut self.out);
     }
 

@@ -1,4 +1,7 @@
-//! HTTP/2 without the application's own TLS, to Apache: with prior knowledge and by `Upgrade: h2c`.
+//! HTTP/2 without the application's own TLS, to Apache: with prior knowledge, by `Upgrade: h2c`, and from a client that breaks every
+//! rule of the protocol in turn.
+
+use std::collections::BTreeSet;
 
 use conduit_api::common::v1::Protocol;
 use conduit_testbed::spec::Spec;
@@ -64,4 +67,24 @@ fn an_upgrade_to_h2c_is_the_applications_own_and_passes() {
         wait::until(SOON, || world.edges().iter().any(|edge| edge.secured));
         assert!(world.edges().iter().all(|edge| edge.secured), "declared as `{declared}`");
     }
+}
+
+/// Pain: a proxy that is lax with HTTP/2 is how requests are smuggled and servers are flooded.
+#[test]
+fn a_client_that_breaks_a_rule_of_http2_is_answered_as_the_standard_has_it() {
+    let world = World::start();
+    world.run(apache(&world, "kubernetes.io/h2c"));
+    world.run(idle("client"));
+    page(&world, "--http2-prior-knowledge");
+    let command =
+        ["h2spec", "-h", "web", "-p", "8080", "--path", "/page", "-o", "3", "generic", "http2", "hpack"];
+    let output = world.exec("client", &command);
+    let lines = || output.stdout.split(['\r', '\n']).map(str::trim);
+    let failed: BTreeSet<&str> = lines().filter(|line| line.starts_with('×')).collect();
+    // Priorities are no part of the standard any more (RFC 9113 section 5.3.2).
+    let known =
+        ["× 1: Sends HEADERS frame that depend on itself", "× 2: Sends PRIORITY frame that depend on itself"];
+    assert_eq!(failed, BTreeSet::from(known), "{output:?}");
+    let passed = lines().filter(|line| line.starts_with('✔')).count();
+    assert!(passed > 140, "{passed} rules: {output:?}");
 }
