@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::control::Discovery;
 use crate::http::refuse::{REFUSALS_MAX, refuse};
 use crate::inbound::{self, Inbound};
-use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP2};
+use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP1_STREAMS, ALPN_HTTP2};
 use crate::outbound::discover::Services;
 use crate::outbound::{self, Outbound};
 use crate::tap::Hub;
@@ -79,7 +79,8 @@ pub fn run(config: Config, logs: LogLevel) -> Result<()> {
         config: config.clone(),
         dialer,
         credentials: credentials.clone(),
-        tls: credentials.server_config(ClientAuth::Required, &[ALPN_HTTP1, ALPN_HTTP2, ALPN_HBONE]),
+        tls: credentials
+            .server_config(ClientAuth::Required, &[ALPN_HTTP1_STREAMS, ALPN_HTTP1, ALPN_HTTP2, ALPN_HBONE]),
         discovery: discovery.clone(),
         telemetry: telemetry.clone(),
         tap: hub.clone(),

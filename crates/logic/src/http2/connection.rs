@@ -666,6 +666,12 @@ impl Connection {
         self.seen && self.streams.is_empty()
     }
 
+    /// Whether anything waits on this stream to be sent.
+    #[must_use]
+    pub fn waits(&self, stream: u32) -> bool {
+        self.streams.get(stream).is_some_and(|open| !open.waits.is_empty())
+    }
+
     /// Whether our message on this stream has not ended yet.
     #[must_use]
     pub fn is_sending(&self, stream: u32) -> bool {

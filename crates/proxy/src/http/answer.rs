@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use conduit_logic::http2::fields::Fields;
+use conduit_logic::http2::hpack::Form;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -54,12 +56,50 @@ pub fn http2(respond: &mut SendResponse<Bytes>, failure: &Failure, grpc: bool) -
     status
 }
 
+/// The head of an answer that tells of a failure, on HTTP/2 of our own.
+#[must_use]
+pub fn failed(failure: &Failure, status: u16, grpc: bool) -> Fields {
+    let status = status.to_string();
+    let mut head = fields(&[(":status", &status), (PROXY_ERROR, failure.reason.as_str())]);
+    if grpc {
+        head.push(b"content-type", b"application/grpc", Form::Plain);
+        add_grpc(&mut head, failure);
+    }
+    head
+}
+
+/// The trailers of a gRPC response that cannot be completed; see [`grpc_lost`].
+#[must_use]
+pub fn grpc_failed(failure: &Failure) -> Fields {
+    let mut trailers = Fields::default();
+    add_grpc(&mut trailers, failure);
+    trailers
+}
+
+fn add_grpc(fields: &mut Fields, failure: &Failure) {
+    fields.push(b"grpc-status", failure.grpc_status().to_string().as_bytes(), Form::Plain);
+    fields.push(b"grpc-message", grpc_message(failure).as_bytes(), Form::Plain);
+}
+
+/// What of a failure's detail may stand in a gRPC message as it is.
+fn grpc_message(failure: &Failure) -> String {
+    failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect()
+}
+
+/// Fields that are sent in full.
+#[must_use]
+pub fn fields(list: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in list {
+        fields.push(name.as_bytes(), value.as_bytes(), Form::Plain);
+    }
+    fields
+}
+
 fn grpc_headers(headers: &mut HeaderMap, failure: &Failure) {
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(failure.grpc_status()));
-    let message: String =
-        failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
-    if let Ok(message) = HeaderValue::from_str(&message) {
+    if let Ok(message) = HeaderValue::from_str(&grpc_message(failure)) {
         headers.insert("grpc-message", message);
     }
 }

@@ -9,7 +9,7 @@ use conduit_logic::http2::connection::OUT_BYTES_MAX;
 use conduit_logic::http2::wire::Code;
 use tokio::io::AsyncWrite as _;
 
-use crate::tcp::stream::Stream;
+use crate::tcp::stream::{Stream, keep_spare};
 
 /// What the socket carries. Other tasks change it as well, and wake the one that moves it.
 pub trait End {
@@ -104,7 +104,7 @@ impl Line {
             self.unflushed = true;
         }
         // A connection at rest holds no buffer.
-        self.out = Vec::new();
+        keep_spare(std::mem::take(&mut self.out));
         if self.unflushed {
             ready!(Pin::new(&mut self.stream.io).poll_flush(cx))?;
             self.unflushed = false;

@@ -8,4 +8,5 @@ pub mod refuse;
 pub mod line;
 pub mod gather;
 pub mod streams;
+pub mod trunk;
 pub mod tunnel;

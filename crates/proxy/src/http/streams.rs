@@ -23,9 +23,7 @@ use crate::tcp::stream::Stream;
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// A frame of a tunnel has as many bytes at most: what one read gives. RFC 9113 section 4.2 begins with 16 KiB.
-pub const TUNNEL_FRAME_BYTES_MAX: u32 = 64 * 1024;
-/// A frame of any other connection: its receiver holds a whole one, so no more than the protocol begins with.
+/// A frame's receiver holds a whole one, so it has no more than the protocol begins with.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// What one stream may buffer for sending.
 pub const SEND_BUFFER_BYTES: usize = 128 * 1024;

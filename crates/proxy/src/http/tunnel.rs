@@ -9,85 +9,92 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use conduit_logic::http2::fields::Fields;
+use conduit_logic::http2::wire::Code;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream of bytes inside an HTTP/2 connection.
+use super::trunk::Trunk;
+
+/// A stream of bytes inside an HTTP/2 connection. Dropped before both directions have ended it is reset.
 #[derive(Debug)]
 pub struct Tunnel {
-    send: SendStream<Bytes>,
-    recv: RecvStream,
-    /// Received and not yet read.
-    chunk: Bytes,
+    trunk: Arc<Trunk>,
+    stream: u32,
     closed: bool,
-    /// Counts this stream among those of its connection, for as long as it is open.
-    _lease: Option<Arc<()>>,
-}
-
-fn broken(error: h2::Error) -> io::Error {
-    if error.is_io() {
-        return error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-    }
-    io::Error::new(io::ErrorKind::ConnectionReset, error)
+    /// Taken and not yet read.
+    ahead: Bytes,
 }
 
 impl Tunnel {
-    /// A tunnel whose CONNECT has been answered with 200.
-    #[must_use]
-    pub const fn new(send: SendStream<Bytes>, recv: RecvStream, lease: Option<Arc<()>>) -> Self {
-        Self { send, recv, chunk: Bytes::new(), closed: false, _lease: lease }
+    /// The tunnel on a stream of `trunk`.
+    pub(super) const fn new(trunk: Arc<Trunk>, stream: u32) -> Self {
+        Self { trunk, stream, closed: false, ahead: Bytes::new() }
+    }
+
+    /// Waits for the peer's answer, and gives its status.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn status(&mut self) -> io::Result<u16> {
+        std::future::poll_fn(|cx| self.trunk.poll_status(self.stream, cx)).await
+    }
+
+    /// Answers whoever asked for it; with `end` there is nothing else to say.
+    pub fn answer(&mut self, head: &Fields, end: bool) {
+        self.closed = end;
+        self.trunk.send_head(self.stream, head, end);
+    }
+
+    /// Takes all that came; nothing means the end.
+    ///
+    /// # Errors
+    /// When the tunnel was reset.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
+        self.trunk.poll_take(self.stream, cx)
     }
 
     /// Ends both directions at once, as a TCP reset would.
     pub fn reset(&mut self) {
         self.closed = true;
-        self.send.send_reset(Reason::CANCEL);
+        self.trunk.close(self.stream, Code::CANCEL);
     }
 }
 
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // Whoever has said all that there is to say may leave before the other side has: it needs not go on.
+        let code = if self.closed { Code::NO_ERROR } else { Code::CANCEL };
+        self.trunk.close(self.stream, code);
+    }
+}
+
+/// For whoever reads with a buffer of his own; see [`Tunnel::poll_take`].
 impl AsyncRead for Tunnel {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.chunk.is_empty() {
-            match ready!(self.recv.poll_data(cx)) {
-                None => return Poll::Ready(Ok(())),
-                Some(chunk) => self.chunk = chunk.map_err(broken)?,
-            }
+        if self.ahead.is_empty() {
+            self.ahead = ready!(self.poll_take(cx))?.into();
         }
-        let n = self.chunk.len().min(buf.remaining());
-        buf.put_slice(&self.chunk.split_to(n));
-        self.recv.flow_control().release_capacity(n).map_err(broken)?;
+        let bytes = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(bytes));
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.send.reserve_capacity(buf.len());
-        while self.send.capacity() == 0 {
-            match ready!(self.send.poll_capacity(cx)) {
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Some(capacity) => _ = capacity.map_err(broken)?,
-            }
-        }
-        let n = self.send.capacity().min(buf.len());
-        self.send.send_data(Bytes::copy_from_slice(&buf[..n]), false).map_err(broken)?;
-        Poll::Ready(Ok(n))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.trunk.poll_write(self.stream, cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.closed {
-            self.closed = true;
-            self.send.reserve_capacity(0);
-            self.send.send_data(Bytes::new(), true).map_err(broken)?;
-        }
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let told = std::mem::replace(&mut self.closed, true);
+        self.trunk.poll_finish(self.stream, cx, told)
     }
 }

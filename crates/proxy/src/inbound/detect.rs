@@ -13,7 +13,7 @@ use conduit_logic::words::{Declared, Protocol};
 use super::accept::Conn;
 use super::forward;
 use crate::failure::Failure;
-use crate::outbound::connect::{ALPN_HTTP1, ALPN_HTTP2};
+use crate::outbound::connect::{ALPN_HTTP1, ALPN_HTTP1_STREAMS, ALPN_HTTP2};
 use crate::tcp::stream::Stream;
 
 /// A client in the clear whose server speaks first waits this much longer than without a proxy, until the port is known.
@@ -104,7 +104,12 @@ fn from_bytes(conn: &Conn, server: &mut Option<Stream>) -> Option<Detected> {
     if protocol == Protocol::Tls {
         match hello::read(&conn.client.ahead) {
             Read::Need => return None,
-            Read::Hello(hello) if hello.alpn.iter().any(|p| p == ALPN_HTTP1 || p == ALPN_HTTP2) => {
+            Read::Hello(hello)
+                if hello
+                    .alpn
+                    .iter()
+                    .any(|p| p == ALPN_HTTP1 || p == ALPN_HTTP1_STREAMS || p == ALPN_HTTP2) =>
+            {
                 return Some(Detected::Mesh);
             }
             Read::Hello(_) | Read::No => {}

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::accept::Conn;
 use super::{Inbound, exchange, tunnels as hbone, watched};
-use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP2};
+use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP1_STREAMS, ALPN_HTTP2};
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 
@@ -22,15 +22,16 @@ pub async fn requests(conn: Conn) {
     let Io::Tcp(socket) = client.io else { return };
     let shaken = Box::pin(handshake(&inbound, ReadAhead::new(first, socket), source)).await;
     let Some((tls, facts)) = shaken else { return };
-    let http2 = match tls.get_ref().1.alpn_protocol() {
-        Some(ALPN_HTTP1) => false,
-        Some(ALPN_HTTP2) => true,
-        _ => return,
-    };
-    let proof = conduit_tls::proof(tls.get_ref().1);
+    let session = tls.get_ref().1;
+    let (agreed, proof) = (session.alpn_protocol().map(<[u8]>::to_vec), conduit_tls::proof(session));
     let client = Stream::new(Io::TlsServer(Box::new(tls)));
     let conn = Conn { inbound, client, source, destination, tls: Some(facts) };
-    if http2 { Box::pin(watched::serve(conn, proof)).await } else { exchange::serve(conn).await }
+    match agreed.as_deref() {
+        Some(ALPN_HTTP1) => exchange::serve(conn).await,
+        Some(ALPN_HTTP1_STREAMS) => Box::pin(hbone::serve_http1(conn)).await,
+        Some(ALPN_HTTP2) => Box::pin(watched::serve(conn, proof)).await,
+        _ => {}
+    }
 }
 
 /// Serves a mesh proxy, ours or another mesh's, that brings tunnels.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use conduit_logic::http2::connection::Event;
 use conduit_logic::http2::fields::{Facts, Field, Fields};
-use conduit_logic::http2::hpack::Form;
 use conduit_logic::http2::wire::Code;
 use conduit_logic::words::{Direction, Protocol};
 
@@ -18,6 +17,7 @@ use super::balance::Picked;
 use super::shared::{Asker, Server};
 use super::streams::{Client, State};
 use crate::failure::Failure;
+use crate::http::answer;
 use crate::http::head::{PROXY_ERROR, PROXY_PROOF};
 use crate::http::streams::REPLAY_BYTES_MAX;
 use crate::record::{End, Recorder, Start, outcome};
@@ -411,7 +411,7 @@ impl Client {
                 Reason::Reset,
                 "the connection to the server was lost before the end of its response",
             );
-            state.http.send_trailers(stream, fields(&grpc_fields(&lost)));
+            state.http.send_trailers(stream, answer::grpc_failed(&lost));
         } else {
             state.http.reset(stream, Code::CANCEL);
         }
@@ -436,13 +436,7 @@ impl Client {
     fn answer(&self, state: &mut State, stream: u32, status: u16, failure: &Failure, grpc: bool) {
         self.outbound.telemetry.mesh_failure(failure.reason);
         tracing::warn!(source = %self.source, destination = %self.service.addr, %failure, "request failed");
-        let status = status.to_string();
-        let mut list = vec![(":status", status), (PROXY_ERROR, failure.reason.as_str().to_owned())];
-        if grpc {
-            list.push(("content-type", "application/grpc".to_owned()));
-            list.extend(grpc_fields(failure));
-        }
-        state.http.send_head(stream, fields(&list).iter(), true);
+        state.http.send_head(stream, answer::failed(failure, status, grpc).iter(), true);
         state.http.reset(stream, Code::NO_ERROR);
     }
 
@@ -503,19 +497,4 @@ impl Call {
 /// The gRPC status, in trailers or in the head of a response without a body.
 fn grpc_status(fields: &Fields) -> Option<u32> {
     fields.number(b"grpc-status").and_then(|status| u32::try_from(status).ok())
-}
-
-/// A failure as gRPC tells it.
-fn grpc_fields(failure: &Failure) -> [(&'static str, String); 2] {
-    let message =
-        failure.detail.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != '%').collect();
-    [("grpc-status", failure.grpc_status().to_string()), ("grpc-message", message)]
-}
-
-fn fields(list: &[(&str, String)]) -> Fields {
-    let mut fields = Fields::default();
-    for (name, value) in list {
-        fields.push(name.as_bytes(), value.as_bytes(), Form::Plain);
-    }
-    fields
 }

@@ -4,32 +4,30 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
 
 use bytes::Bytes;
+use conduit_logic::http2::fields::Fields;
+use conduit_logic::http2::hpack::Form;
 use conduit_logic::ports;
 use conduit_logic::words::Endpoint;
-use h2::client::SendRequest;
-use http::{Method, Request, StatusCode, Version};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::Outbound;
 use super::idle::{Idle, OPENING_MAX, Turn};
 use super::shared::{Held, Server};
 use super::streams;
 use crate::failure::Failure;
-use crate::http::gather::Gathered;
-use crate::http::streams::{
-    CONNECTION_WINDOW_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, TUNNEL_FRAME_BYTES_MAX,
-};
-use crate::http::tunnel::Tunnel;
+use crate::http::trunk::Trunk;
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 
 /// The application protocol (ALPN) of HTTP/1 between two proxies.
 pub const ALPN_HTTP1: &[u8] = b"conduit-http/1.1";
+/// The application protocol of HTTP/1 in the streams of one shared connection, each of which is as a connection of its own.
+pub const ALPN_HTTP1_STREAMS: &[u8] = b"conduit-http/1.1-streams";
 /// The application protocol of HTTP/2 between two proxies.
 pub const ALPN_HTTP2: &[u8] = b"conduit-h2";
 /// The application protocol of HBONE: any peer's HTTP/2.
@@ -37,10 +35,6 @@ pub const ALPN_HBONE: &[u8] = b"h2";
 
 /// So many shared HTTP/2 connections are opened to an endpoint before requests wait for a free stream.
 const SHARED_MAX: usize = 8;
-/// So many tunnels are opened on one HTTP/2 connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to
-/// allow at least 100.
-const TUNNELS_MAX: usize = 256;
-
 /// An HTTP/1 connection to an endpoint.
 #[derive(Debug)]
 pub struct Http1 {
@@ -52,13 +46,17 @@ pub struct Http1 {
     pub reused: bool,
 }
 
-/// A shared HTTP/2 connection for tunnels.
-#[derive(Debug, Clone)]
+/// A shared connection for tunnels.
+#[derive(Debug)]
 struct Tunnels {
-    send: SendRequest<Bytes>,
+    trunk: Arc<Trunk>,
     tls: Option<Arc<TlsFacts>>,
-    /// Held by the pool and by every open tunnel: counting the holders counts the tunnels.
-    lease: Arc<()>,
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        self.trunk.let_go();
+    }
 }
 
 /// The shared HTTP/2 connections to one address.
@@ -81,25 +79,31 @@ impl<T> Default for Shared<T> {
 pub struct Pool {
     /// HTTP/1 connections that wait for their next request.
     pub idle: Idle,
+    http1: Shared<Tunnels>,
     http2: Shared<Held>,
     tunnels: Shared<Tunnels>,
-    configs: [OnceLock<Arc<ClientConfig>>; 3],
+    configs: [OnceLock<Arc<ClientConfig>>; Carry::ALL],
 }
 
 /// What a new connection will carry.
 #[derive(Debug, Clone, Copy)]
 enum Carry {
+    /// HTTP/1 in streams; alone, if the peer's proxy is of a version that knows no streams.
     Http1,
+    Http1Alone,
     Http2,
     Hbone,
 }
 
 impl Carry {
-    const fn alpn(self) -> &'static [u8] {
+    const ALL: usize = 4;
+
+    const fn alpn(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Http1 => ALPN_HTTP1,
-            Self::Http2 => ALPN_HTTP2,
-            Self::Hbone => ALPN_HBONE,
+            Self::Http1 => &[ALPN_HTTP1_STREAMS, ALPN_HTTP1],
+            Self::Http1Alone => &[ALPN_HTTP1],
+            Self::Http2 => &[ALPN_HTTP2],
+            Self::Hbone => &[ALPN_HBONE],
         }
     }
 }
@@ -122,8 +126,19 @@ impl Pool {
                 return Err(Failure::late(Reason::Connect, detail));
             }
         };
-        let (io, tls) = self.open(outbound, endpoint, Carry::Http1).await?;
-        Ok(Http1 { stream: Stream::new(io), tls, reused: false })
+        if !is_meshed(outbound, endpoint) {
+            let socket = dial(outbound, endpoint.addr).await?;
+            return Ok(Http1 { stream: Stream::new(Io::Tcp(socket)), tls: None, reused: false });
+        }
+        let (stream, tls) = match self.tunnel(outbound, endpoint, &self.http1, Carry::Http1).await {
+            // More than the shared ones have room for get a connection of their own.
+            Err(failure) if failure.reason == Reason::Limit => {
+                let (io, tls) = self.open(outbound, endpoint, Carry::Http1Alone).await?;
+                (Stream::new(io), tls)
+            }
+            opened => opened?,
+        };
+        Ok(Http1 { stream, tls, reused: false })
     }
 
     /// A shared HTTP/2 connection that is open, with room for one more stream.
@@ -144,10 +159,8 @@ impl Pool {
             if let Some(open) = self.http2_open() {
                 return Ok(open);
             }
-            // One that was opened just now has room as soon as its server says so.
             let young = self.http2.lock().last().map(|held| held.0.told.clone());
-            let Some(told) = young.filter(|told| !told.is_cancelled()) else { break };
-            if tokio::time::timeout(outbound.dialer.timeout, told.cancelled()).await.is_err() {
+            if !has_told(outbound, young).await {
                 break;
             }
         }
@@ -173,67 +186,62 @@ impl Pool {
         outbound: &Outbound,
         endpoint: &Endpoint,
     ) -> Result<(Stream, Option<Arc<TlsFacts>>), Failure> {
-        if endpoint.identity.is_none() || outbound.is_own(endpoint.addr.ip()) {
+        if !is_meshed(outbound, endpoint) {
             let socket = dial(outbound, endpoint.addr).await?;
             return Ok((Stream::new(Io::Tcp(socket)), None));
         }
-        let mut shared = self.tunnels(outbound, endpoint).await?;
-        let mut request = Request::new(());
-        *request.method_mut() = Method::CONNECT;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() =
-            endpoint.addr.to_string().parse().map_err(|error| {
-                Failure::unprocessed(Reason::Protocol, format!("{}: {error}", endpoint.addr))
-            })?;
-        let refused = |error: h2::Error| {
-            Failure::unprocessed(
-                Reason::Connect,
-                format!("the proxy of {} refused a tunnel: {error}", endpoint.addr),
-            )
+        let (mut stream, tls) = self.tunnel(outbound, endpoint, &self.tunnels, Carry::Hbone).await?;
+        let status = match &mut stream.io {
+            Io::Tunnel(tunnel) => tunnel.status().await,
+            _ => Ok(200),
         };
-        let (response, send) = shared.send.send_request(request, false).map_err(refused)?;
-        let response = response.await.map_err(refused)?;
-        if response.status() != StatusCode::OK {
-            let detail =
-                format!("the proxy of {} answered a tunnel with {}", endpoint.addr, response.status());
-            return Err(Failure::unprocessed(Reason::Connect, detail));
-        }
-        let tunnel = Tunnel::new(send, response.into_body(), Some(shared.lease));
-        Ok((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls))
+        let refused = match status {
+            Ok(200) => return Ok((stream, tls)),
+            Ok(status) => format!("status {status}"),
+            Err(error) => error.to_string(),
+        };
+        let detail = format!("the proxy of {} refused a tunnel: {refused}", endpoint.addr);
+        Err(Failure::unprocessed(Reason::Connect, detail))
     }
 
-    /// A connection with room for one more tunnel.
-    async fn tunnels(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Tunnels, Failure> {
-        if let Some(ready) = self.tunnels.free() {
-            return Ok(ready);
+    /// Asks for a tunnel to the endpoint's port, on a connection that has room for one more or on a new one.
+    async fn tunnel(
+        &self,
+        outbound: &Outbound,
+        endpoint: &Endpoint,
+        shared: &Shared<Tunnels>,
+        carry: Carry,
+    ) -> Result<(Stream, Option<Arc<TlsFacts>>), Failure> {
+        let mut head = Fields::default();
+        head.push(b":method", b"CONNECT", Form::Kept);
+        head.push(b":authority", endpoint.addr.to_string().as_bytes(), Form::Kept);
+        if let Some(open) = shared.open(&head) {
+            return Ok(open);
         }
-        let _opening = self.tunnels.opening.lock().await;
-        if let Some(ready) = self.tunnels.free() {
-            return Ok(ready);
-        }
-        self.tunnels.has_place(endpoint)?;
-        let (io, tls) = self.open(outbound, endpoint, Carry::Hbone).await?;
-        let (send, connection) = h2::client::Builder::new()
-            .max_frame_size(TUNNEL_FRAME_BYTES_MAX)
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buffer_size(SEND_BUFFER_BYTES)
-            .enable_push(false)
-            .handshake(Gathered::new(Stream::new(io)))
-            .await
-            .map_err(|error| {
-                Failure::unprocessed(Reason::Connect, format!("HTTP/2 with {}: {error}", endpoint.addr))
-            })?;
-        let addr = endpoint.addr;
-        // The connection ends by itself when the pool and the last tunnel let go of it.
-        outbound.pools.spawn("outbound tunnels", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%addr, %error, "a connection for tunnels ended");
+        let _opening = shared.opening.lock().await;
+        loop {
+            if let Some(open) = shared.open(&head) {
+                return Ok(open);
             }
-        });
-        let opened = Tunnels { send, tls, lease: Arc::new(()) };
-        self.tunnels.lock().push(opened.clone());
-        Ok(opened)
+            let young = shared.lock().last().map(|young| young.trunk.told.clone());
+            if !has_told(outbound, young).await {
+                break;
+            }
+        }
+        shared.has_place(endpoint)?;
+        let (io, tls) = self.open(outbound, endpoint, carry).await?;
+        if alpn(&io) == Some(ALPN_HTTP1) {
+            return Ok((Stream::new(io), tls));
+        }
+        let trunk = Trunk::client(streams::limits(&outbound.config));
+        let (stopped, never) = (outbound.pools.token().clone(), CancellationToken::new());
+        outbound.pools.spawn("outbound tunnels", trunk.clone().run(Stream::new(io), stopped, never));
+        let tunnel = trunk.open(&head);
+        shared.lock().push(Tunnels { trunk, tls: tls.clone() });
+        let tunnel = tunnel.ok_or_else(|| {
+            Failure::unprocessed(Reason::Connect, format!("{} ended a connection at once", endpoint.addr))
+        })?;
+        Ok((Stream::new(Io::Tunnel(Box::new(tunnel))), tls))
     }
 
     async fn open(
@@ -252,7 +260,7 @@ impl Pool {
         let port = if matches!(carry, Carry::Hbone) { ports::HBONE } else { addr.port() };
         let socket = dial(outbound, SocketAddr::new(addr.ip(), port)).await?;
         let config = self.configs[carry as usize]
-            .get_or_init(|| outbound.credentials.client_config(identity, &[carry.alpn()]))
+            .get_or_init(|| outbound.credentials.client_config(identity, carry.alpn()))
             .clone();
         let tls_failure = |detail: &str| {
             let detail = format!("mutual TLS with {addr} (expected {identity}): {detail}");
@@ -269,7 +277,7 @@ impl Pool {
                 return Err(Failure { late: true, ..failure });
             }
         };
-        if tls.get_ref().1.alpn_protocol() != Some(carry.alpn()) {
+        if !tls.get_ref().1.alpn_protocol().is_some_and(|agreed| carry.alpn().contains(&agreed)) {
             return Err(tls_failure("the peer is not a mesh proxy that speaks our protocols"));
         }
         let facts = conduit_tls::facts(tls.get_ref().1);
@@ -306,15 +314,35 @@ impl<T> Shared<T> {
 }
 
 impl Shared<Tunnels> {
-    /// A connection that can open a tunnel now; forgets those that ended.
-    fn free(&self) -> Option<Tunnels> {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    /// Asks for a tunnel on a connection that has room; forgets those that ended.
+    fn open(&self, head: &Fields) -> Option<(Stream, Option<Arc<TlsFacts>>)> {
         let mut connections = self.lock();
-        connections
-            .retain_mut(|connection| !matches!(connection.send.poll_ready(&mut cx), Poll::Ready(Err(_))));
-        connections
-            .iter()
-            .find(|c| Arc::strong_count(&c.lease) <= c.send.current_max_send_streams().min(TUNNELS_MAX))
-            .cloned()
+        connections.retain(|connection| !connection.trunk.is_over());
+        let open = |shared: &Tunnels| {
+            let tunnel = shared.trunk.open(head)?;
+            Some((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls.clone()))
+        };
+        connections.iter().find_map(open)
     }
+}
+
+/// What both ends agreed to speak.
+fn alpn(io: &Io) -> Option<&[u8]> {
+    match io {
+        Io::TlsClient(tls) => tls.get_ref().1.alpn_protocol(),
+        _ => None,
+    }
+}
+
+/// Whether a connection that was opened just now has said meanwhile how many streams it has room for.
+async fn has_told(outbound: &Outbound, young: Option<CancellationToken>) -> bool {
+    match young.filter(|told| !told.is_cancelled()) {
+        Some(told) => tokio::time::timeout(outbound.dialer.timeout, told.cancelled()).await.is_ok(),
+        None => false,
+    }
+}
+
+/// Whether the endpoint has a proxy that is spoken to in mutual TLS.
+fn is_meshed(outbound: &Outbound, endpoint: &Endpoint) -> bool {
+    endpoint.identity.is_some() && !outbound.is_own(endpoint.addr.ip())
 }

@@ -16,6 +16,35 @@ use crate::http::tunnel::Tunnel;
 /// The scratch buffer of a thread: four TLS records. Larger moved no more bytes per CPU-second.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// So many buffers that moved a lot are kept for the next that does, by each thread: one for each direction.
+const SPARE_MAX: usize = 2;
+/// A buffer that is larger gives its memory back.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+/// One that is smaller is as quickly made anew.
+const SPARE_BYTES_MIN: usize = 16 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer, with room where one is to be had: what moves a lot would be given memory by the kernel again and again.
+#[must_use]
+pub fn spare() -> Vec<u8> {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Takes a buffer that is of no more use.
+pub fn keep_spare(mut buffer: Vec<u8>) {
+    if (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+        buffer.clear();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
@@ -166,6 +195,13 @@ impl Stream {
         cx: &mut Context<'_>,
         use_bytes: impl FnOnce(&mut Self, &[u8], &mut Context<'_>) -> T,
     ) -> Poll<io::Result<T>> {
+        if let Io::Tunnel(tunnel) = &mut self.io {
+            // What came is there already, and need not be copied.
+            let came = ready!(tunnel.poll_take(cx))?;
+            let used = use_bytes(self, &came, cx);
+            keep_spare(came);
+            return Poll::Ready(Ok(used));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;

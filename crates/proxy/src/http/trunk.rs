@@ -1,0 +1,387 @@
+//! An HTTP/2 connection whose streams are tunnels: byte streams that many connections share one connection of mutual TLS by. One task
+//! moves its bytes; each tunnel reads what came for it and writes what its window allows, and nothing is held beyond both windows.
+//!
+//! Source: RFC 9113 sections 5.2 (flow control), 8.5 (CONNECT).
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use conduit_logic::http2::connection::{Connection, Event, Limits};
+use conduit_logic::http2::fields::Fields;
+use conduit_logic::http2::streams::Streams;
+use conduit_logic::http2::wire::Code;
+use tokio_util::sync::CancellationToken;
+
+use super::line::{End, Ended, Line};
+use super::tunnel::Tunnel;
+use crate::tcp::stream::{SCRATCH_BYTES, Stream, spare};
+
+/// So many tunnels are opened on one connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to allow at
+/// least 100.
+const TUNNELS_MAX: usize = 256;
+/// What is given to the last words on a connection: a peer that is there reads at once.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Takes a tunnel that the peer asks for, with what it says of it.
+pub type Accept = Box<dyn Fn(Tunnel, Fields) + Send + Sync>;
+
+/// The connection.
+pub struct Trunk {
+    /// Fires when the peer has said how many tunnels it allows, or the connection has ended.
+    pub told: CancellationToken,
+    accept: Option<Accept>,
+    // Guards the end of the connection, for as long as a read or a write takes; never held while waiting.
+    state: Mutex<State>,
+}
+
+struct State {
+    http: Connection,
+    tunnels: Streams<Open>,
+    waker: Option<Waker>,
+    /// Nobody will open tunnels any more: it ends with its last one.
+    let_go: bool,
+    draining: bool,
+    ended: bool,
+}
+
+/// A tunnel that is open.
+#[derive(Default)]
+struct Open {
+    arrived: Vec<u8>,
+    /// The status of the peer's answer; 0 before it.
+    status: u16,
+    /// The peer sends no more.
+    finished: bool,
+    /// Nothing goes either way any more.
+    broken: Option<Code>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Open {
+    fn wake(&mut self) {
+        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+/// Has the task that moves the bytes write what is to be written.
+fn wake(waker: Option<&Waker>) {
+    if let Some(waker) = waker {
+        waker.wake_by_ref();
+    }
+}
+
+impl fmt::Debug for Trunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trunk").finish_non_exhaustive()
+    }
+}
+
+impl Trunk {
+    /// The end that opens tunnels.
+    #[must_use]
+    pub fn client(limits: Limits) -> Arc<Self> {
+        Self::new(Connection::client(limits), None)
+    }
+
+    /// The end that gives each tunnel to `accept`.
+    #[must_use]
+    pub fn server(limits: Limits, accept: Accept) -> Arc<Self> {
+        Self::new(Connection::server(limits), Some(accept))
+    }
+
+    fn new(http: Connection, accept: Option<Accept>) -> Arc<Self> {
+        let (waker, tunnels) = (None, Streams::default());
+        let state = State { http, tunnels, waker, let_go: false, draining: false, ended: false };
+        Arc::new(Self { told: CancellationToken::new(), accept, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no tunnel will be opened any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.ended || state.http.is_going_away()
+    }
+
+    /// Whether there is room for one more tunnel.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        !state.ended && state.http.has_room(TUNNELS_MAX)
+    }
+
+    /// Asks for a tunnel. `None` when there is no room any more.
+    pub fn open(self: &Arc<Self>, head: &Fields) -> Option<Tunnel> {
+        let mut state = self.lock();
+        if state.ended || !state.http.has_room(TUNNELS_MAX) {
+            return None;
+        }
+        let stream = state.http.open(head.iter(), false)?;
+        state.tunnels.insert(stream, Open::default());
+        wake(state.waker.as_ref());
+        Some(Tunnel::new(self.clone(), stream))
+    }
+
+    /// Nobody will open tunnels any more.
+    pub fn let_go(&self) {
+        let mut state = self.lock();
+        state.let_go = true;
+        wake(state.waker.as_ref());
+    }
+
+    /// Moves the bytes until the connection ends. When `draining` fires the peer is told to open no more tunnels.
+    pub async fn run(
+        self: Arc<Self>,
+        stream: Stream,
+        stopped: CancellationToken,
+        draining: CancellationToken,
+    ) {
+        let mut line = Line::new(stream);
+        let mut told = false;
+        let ended = loop {
+            tokio::select! {
+                ended = std::future::poll_fn(|cx| line.poll(cx, &self)) => break ended,
+                () = draining.cancelled(), if !told => {
+                    told = true;
+                    let mut state = self.lock();
+                    state.draining = true;
+                    state.http.go_away();
+                }
+                () = stopped.cancelled() => break Ended::Done,
+            }
+        };
+        tracing::debug!(?ended, "a connection of tunnels ended");
+        {
+            let mut state = self.lock();
+            state.ended = true;
+            state.waker = None;
+            if matches!(ended, Ended::Done) {
+                state.http.end(Code::NO_ERROR);
+            }
+            for (_, open) in state.tunnels.iter_mut() {
+                open.broken.get_or_insert(Code::CANCEL);
+                open.wake();
+            }
+        }
+        self.told.cancel();
+        if matches!(ended, Ended::Done | Ended::Refused(_)) {
+            // A peer that does not read is left.
+            _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, line.finish(&self)).await;
+        }
+    }
+}
+
+impl End for Arc<Trunk> {
+    fn output(&self, waker: &Waker, out: &mut Vec<u8>) {
+        let state = &mut *self.lock();
+        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        let mut events = Vec::new();
+        state.http.pump(&mut events);
+        for event in events {
+            state.came(event, &[]);
+        }
+        std::mem::swap(&mut state.http.out, out);
+    }
+
+    fn backlog(&self) -> usize {
+        self.lock().http.out.len()
+    }
+
+    fn is_done(&self) -> bool {
+        let state = self.lock();
+        let left = (state.let_go || state.http.is_going_away()) && state.tunnels.is_empty();
+        let done = if self.accept.is_some() { state.draining && state.http.is_drained() } else { left };
+        done && state.http.out.is_empty()
+    }
+
+    fn input(&self, bytes: &[u8]) -> Result<(), Code> {
+        let mut asked = Vec::new();
+        let received = {
+            let state = &mut *self.lock();
+            let mut events = Vec::new();
+            let received = state.http.receive(bytes, &mut events);
+            for event in events {
+                match event {
+                    Event::Head { stream, fields, .. } if self.accept.is_some() => {
+                        state.tunnels.insert(stream, Open::default());
+                        asked.push((stream, fields));
+                    }
+                    event => state.came(event, bytes),
+                }
+            }
+            if state.http.is_told() && !self.told.is_cancelled() {
+                self.told.cancel();
+            }
+            received
+        };
+        for (stream, fields) in asked {
+            if let Some(accept) = &self.accept {
+                accept(Tunnel::new(self.clone(), stream), fields);
+            }
+        }
+        received
+    }
+}
+
+impl State {
+    fn came(&mut self, event: Event, bytes: &[u8]) {
+        let stream = event.stream();
+        let Some(open) = self.tunnels.get_mut(stream) else {
+            if let Event::Data { flow, .. } = event {
+                self.http.release(stream, flow);
+            }
+            return;
+        };
+        match event {
+            Event::Head { facts, end, .. } => {
+                // What is interim says nothing yet.
+                open.status = if facts.status < 200 { open.status } else { facts.status };
+                open.finished = end;
+            }
+            Event::Data { range, flow, end, .. } => {
+                self.http.release(stream, flow - range.len());
+                if open.arrived.capacity() == 0 {
+                    open.arrived = spare();
+                }
+                open.arrived.extend_from_slice(&bytes[range]);
+                open.finished = end;
+            }
+            Event::Trailers { .. } => open.finished = true,
+            Event::TooLarge { .. } => open.broken = Some(Code::PROTOCOL_ERROR),
+            Event::Reset { code, .. } | Event::Unheard { code, .. } => open.broken = Some(code),
+            Event::Sent { .. } => {
+                if !self.http.waits(stream)
+                    && let Some(writer) = open.writer.take()
+                {
+                    writer.wake();
+                }
+                return;
+            }
+        }
+        if open.broken.is_some() {
+            open.wake();
+        } else if let Some(reader) = open.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// What tunnels do.
+impl Trunk {
+    /// Waits for the peer's answer to a tunnel.
+    pub(super) fn poll_status(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<u16>> {
+        let mut state = self.lock();
+        let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
+        match open.broken {
+            _ if open.status > 0 => Poll::Ready(Ok(open.status)),
+            Some(code) => Poll::Ready(Err(broken(code))),
+            None => {
+                open.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends a head; with `end` nothing follows.
+    pub(super) fn send_head(&self, stream: u32, head: &Fields, end: bool) {
+        let mut state = self.lock();
+        state.http.send_head(stream, head.iter(), end);
+        wake(state.waker.as_ref());
+    }
+
+    /// Takes all that came; nothing means the end.
+    pub(super) fn poll_take(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
+        let state = &mut *self.lock();
+        let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
+        if open.arrived.is_empty() {
+            return match open.broken {
+                _ if open.finished => Poll::Ready(Ok(Vec::new())),
+                Some(code) => Poll::Ready(Err(broken(code))),
+                None => {
+                    open.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            };
+        }
+        let mut came = std::mem::take(&mut open.arrived);
+        if came.len() > SCRATCH_BYTES {
+            // No more than any other read gives: what is taken is held beyond the window.
+            open.arrived = came.split_off(SCRATCH_BYTES);
+        }
+        state.http.release(stream, came.len());
+        if !state.http.out.is_empty() {
+            wake(state.waker.as_ref());
+        }
+        Poll::Ready(Ok(came))
+    }
+
+    /// Takes all of `bytes`, unless what was taken before waits for the peer still.
+    pub(super) fn poll_write(
+        &self,
+        stream: u32,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let state = &mut *self.lock();
+        let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
+        if let Some(code) = open.broken {
+            return Poll::Ready(Err(broken(code)));
+        }
+        if state.http.waits(stream) {
+            open.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if state.http.out.capacity() == 0 {
+            state.http.out = spare();
+        }
+        state.http.send_data(stream, bytes, false);
+        wake(state.waker.as_ref());
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// No more is sent. Ready when nothing waits for the peer any more: what waits would be lost with the tunnel.
+    pub(super) fn poll_finish(&self, stream: u32, cx: &mut Context<'_>, told: bool) -> Poll<io::Result<()>> {
+        let state = &mut *self.lock();
+        let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
+        if let Some(code) = open.broken {
+            return Poll::Ready(Err(broken(code)));
+        }
+        if !told {
+            state.http.send_data(stream, &[], true);
+            wake(state.waker.as_ref());
+        }
+        if state.http.waits(stream) {
+            open.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends both directions at once, where they have not ended.
+    pub(super) fn close(&self, stream: u32, code: Code) {
+        let mut state = self.lock();
+        if state.tunnels.remove(stream).is_some() {
+            state.http.reset(stream, code);
+            wake(state.waker.as_ref());
+        }
+    }
+}
+
+fn broken(code: Code) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, format!("the tunnel was reset: {code}"))
+}
+
+#[cfg(test)]
+#[path = "trunk_tests.rs"]
+mod tests;

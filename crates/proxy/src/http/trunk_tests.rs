@@ -1,0 +1,159 @@
+//! Tunnels between two ends of real sockets: every byte arrives, also when its sender leaves at once, and each way ends on its own.
+
+use conduit_process::tasks::Tasks;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::control::fake::DEADLINE;
+use crate::http::answer;
+use crate::tcp::stream::Io;
+
+const LIMITS: Limits =
+    Limits { streams_max: 8, header_bytes_max: 8192, stream_window: 20_000, connection_window: 100_000 };
+
+/// The two ends, and the tunnels that come out at the other.
+struct World {
+    near: Arc<Trunk>,
+    far: mpsc::Receiver<(Tunnel, Fields)>,
+    tasks: Tasks,
+}
+
+async fn world(limits: Limits) -> World {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (client, server) = tokio::join!(TcpStream::connect(addr), listener.accept());
+    let (asked, far) = mpsc::channel(16);
+    let accept = Box::new(move |tunnel, head| asked.try_send((tunnel, head)).unwrap());
+    let (near, other, tasks) = (Trunk::client(limits), Trunk::server(limits, accept), Tasks::new());
+    for (trunk, socket) in [(near.clone(), client.unwrap()), (other, server.unwrap().0)] {
+        let stopped = tasks.token().clone();
+        tasks.spawn("trunk", trunk.run(Stream::new(Io::Tcp(socket)), stopped, CancellationToken::new()));
+    }
+    World { near, far, tasks }
+}
+
+impl World {
+    /// A tunnel from end to end.
+    async fn tunnel(&mut self) -> (Tunnel, Tunnel) {
+        let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
+        let mut near = self.near.open(&head).unwrap();
+        let (mut far, said) = self.far.recv().await.unwrap();
+        assert_eq!(said.text(b":authority"), "10.1.0.2:80");
+        far.answer(&answer::fields(&[(":status", "200")]), false);
+        assert_eq!(near.status().await.unwrap(), 200);
+        (near, far)
+    }
+}
+
+fn in_time<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("in time") })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    #[test]
+    fn every_byte_arrives_though_its_sender_leaves_at_once(
+        window in prop_oneof![1000..70_000_u32, Just(1 << 20)],
+        up in 0..300_000_usize,
+        down in 0..300_000_usize,
+        piece in 1..100_000_usize,
+    ) {
+        in_time(async {
+            let limits = Limits { stream_window: window, connection_window: window.max(65_535), ..LIMITS };
+            let mut world = world(limits).await;
+            let (near, far) = world.tunnel().await;
+            let bytes = |count: usize| (0..count).map(|n| (n * 31 + count) as u8).collect::<Vec<_>>();
+            let send = async |mut to: Tunnel, count: usize, expected: usize| {
+                for part in bytes(count).chunks(piece) {
+                    to.write_all(part).await.unwrap();
+                }
+                to.shutdown().await.unwrap();
+                let mut came = Vec::new();
+                to.read_to_end(&mut came).await.unwrap();
+                assert!(came == bytes(expected));
+            };
+            tokio::join!(send(near, up, down), send(far, down, up));
+            // And credit was given back for all of it: the next one is as good.
+            let (near, far) = world.tunnel().await;
+            tokio::join!(send(near, 70_000, 0), send(far, 0, 70_000));
+            world.tasks.stop();
+        });
+    }
+}
+
+#[test]
+fn one_way_ends_and_the_other_goes_on() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        near.write_all(b"question").await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut text = String::new();
+        far.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "question");
+        far.write_all(b"answer").await.unwrap();
+        far.shutdown().await.unwrap();
+        text.clear();
+        near.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "answer");
+    });
+}
+
+#[test]
+fn a_tunnel_that_is_dropped_or_reset_is_seen_as_broken_and_the_others_go_on() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut other, mut others) = world.tunnel().await;
+        let (near, mut far) = world.tunnel().await;
+        drop(near);
+        assert_eq!(far.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let (mut near, mut far) = world.tunnel().await;
+        far.reset();
+        assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(near.write_all(&[0; 100]).await.is_err());
+        other.write_all(b"x").await.unwrap();
+        assert_eq!(others.read_u8().await.unwrap(), b'x');
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_its_writer_and_no_one_else() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, far) = world.tunnel().await;
+        let (mut other, mut others) = world.tunnel().await;
+        let mut written = 0;
+        // The window, and what one write may have waiting; what is more is not taken.
+        while let Ok(done) =
+            tokio::time::timeout(Duration::from_millis(50), near.write_all(&[0; 10_000])).await
+        {
+            done.unwrap();
+            written += 10_000;
+        }
+        assert!(written <= 40_000, "{written} bytes were taken");
+        other.write_all(b"x").await.unwrap();
+        assert_eq!(others.read_u8().await.unwrap(), b'x');
+        drop(far);
+    });
+}
+
+#[test]
+fn a_tunnel_that_is_refused_says_so_and_a_connection_that_is_lost_breaks_all() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
+        let mut near = world.near.open(&head).unwrap();
+        let (mut far, _) = world.far.recv().await.unwrap();
+        far.answer(&answer::fields(&[(":status", "403")]), true);
+        drop(far);
+        assert_eq!(near.status().await.unwrap(), 403);
+        let (mut near, _far) = world.tunnel().await;
+        world.tasks.stop();
+        assert!(near.read_u8().await.is_err());
+        assert!(world.near.open(&head).is_none() && world.near.is_over());
+    });
+}
