@@ -46,8 +46,8 @@ impl Kind {
     fn per_second(self) -> u64 {
         match self {
             Self::Kept => 200,
-            Self::Grpc => 100,
-            Self::Fresh | Self::Tcp => 50,
+            Self::Fresh | Self::Grpc => 50,
+            Self::Tcp => 25,
         }
     }
 
@@ -57,7 +57,7 @@ impl Kind {
         let line = match self {
             Self::Kept => format!("-c 4 -qps {rate} http://web/"),
             Self::Fresh => format!("-c 2 -qps {rate} -keepalive=false http://web/"),
-            Self::Tcp => format!("-c 2 -qps {rate} -keepalive=false http://web:81/"),
+            Self::Tcp => format!("-c 1 -qps {rate} -keepalive=false http://web:81/"),
             Self::Grpc => format!(
                 "ghz --insecure --proto /proto/demo.proto --call conduit.demo.v1.Prices.Watch -d {{\"id\":1,\"quotes\":1}}
                  -r {rate} -c 8 --connections=2 -z 1h --duration-stop=wait shop:9002"
