@@ -7,6 +7,7 @@ mod cluster_parts;
 mod command;
 mod demo;
 mod docs;
+mod earlier;
 mod fuzz;
 mod images;
 mod instructions;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cluster_parts::cert_manager;
 use crate::command::{Counts, Log, bin_dir, cargo, failed_test, output, root, target_dir, tools_dir};
+use crate::earlier::Earlier;
 use crate::{cluster, cluster_parts, demo, docs, fuzz, images, instructions, readme, tidy, tools};
 
 /// How long each fuzz target runs in the smoke stage, in seconds.
@@ -40,6 +41,10 @@ pub(crate) struct Options {
     /// With the test of the stage k8s that needs cert-manager, which is built first
     #[arg(long)]
     cert_manager: bool,
+    /// Let the stage k8s upgrade from this commit or tag of the history, which is built first, with load all the time [default: this
+    /// version's images by another tag]
+    #[arg(long, value_name = "REVISION")]
+    upgrade_from: Option<String>,
     /// Only tests whose name contains this, of the unit and end-to-end tests
     filter: Option<String>,
 }
@@ -329,27 +334,37 @@ fn run_kubernetes(options: &Options, log: &mut Log) -> Result<bool> {
     }
     images::pack_release()?;
     let cert_manager = options.cert_manager.then(cert_manager::build).transpose()?;
+    let earlier = options.upgrade_from.as_deref().map(Earlier::build).transpose()?;
     let families = options.families.as_deref().unwrap_or("dual");
     let mut up = cluster_command(&["up", "--replace", "--nodes", "2", "--families", families])?;
     if !log.run(up.env("CONDUIT_CLUSTER_PARTS", &parts), |line| line.starts_with("cluster: "))? {
         bail!("the cluster does not start");
     }
-    let tested = run_in_cluster(options, cert_manager.as_deref(), log);
+    let tested = run_in_cluster(options, cert_manager.as_deref(), earlier.as_ref(), log);
     let down = log.run(&mut cluster_command(&["down"])?, |line| line.starts_with("cluster: "))?;
     Ok(tested? && down)
 }
 
-fn run_in_cluster(options: &Options, cert_manager: Option<&Path>, log: &mut Log) -> Result<bool> {
+fn run_in_cluster(
+    options: &Options,
+    cert_manager: Option<&Path>,
+    earlier: Option<&Earlier>,
+    log: &mut Log,
+) -> Result<bool> {
     let mut import = cluster_command(&["import"])?;
     for name in images::NAMES {
         import.arg(images::default_folder().join(format!("{name}.tar")));
     }
+    import.args(earlier.into_iter().flat_map(Earlier::images));
     if !log.run(&mut import, |_| false)? {
         bail!("the images cannot be imported");
     }
     let tests = |arguments: &[String]| {
         let mut tests = cargo(&["test", "-p", "conduit-testbed", "--test", "k8s", "--locked", "--"]);
         tests.args(arguments).env("CONDUIT_CLUSTER", CLUSTER).env("CONDUIT_BIN_DIR", bin_dir());
+        if let Some(earlier) = earlier {
+            tests.env("CONDUIT_UPGRADE_FROM", &earlier.folder);
+        }
         match cert_manager {
             Some(folder) => tests.env("CONDUIT_CERT_MANAGER", folder),
             None => tests.args(["--skip", "cert_manager::"]),

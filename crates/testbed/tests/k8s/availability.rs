@@ -144,7 +144,7 @@ fn watches_go_on_after_a_compaction(space: &Space, load: &Load<'_>) {
         space.kubectl(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.podIP}"]);
     for replica in &all {
         wait::until(SOON, || {
-            let known = replica.conduit(&["diagnostics", "endpoints", "kept", "-n", &space.name]);
+            let known = replica.conduit(&["diagnostics", "endpoints", "load-kept", "-n", &space.name]);
             addresses.split(' ').all(|address| known.contains(address))
         });
     }

@@ -30,7 +30,7 @@ fn interrupt(space: &Space, pod: &str, program: &str, load: Child) -> Value {
 }
 
 /// A server of the demo's recommendations (HTTP/1.1, one in four is slow) and prices (gRPC) in two containers.
-fn shop(replicas: u32) -> String {
+pub(crate) fn shop(replicas: u32) -> String {
     let container = |role: &str, port: u16| {
         format!(
             "{{name: {role}, image: '{DEMO_IMAGE}', imagePullPolicy: Never, args: [{role}],

@@ -5,25 +5,94 @@ use std::collections::BTreeMap;
 
 use conduit_testbed::cluster::Families;
 use conduit_testbed::wait;
+use serde_json::{Value, json};
 
 use crate::mesh::pod;
 use crate::replicas::{get, host, processes, signal};
 use crate::support::{SOON, Space, cluster};
 
-/// The pods: `kept` sends its requests over connections that stay, `fresh` opens one for each request.
-const LOADS: [(&str, &str); 2] =
-    [("kept", "-c, '4', -qps, '200'"), ("fresh", "-c, '2', -qps, '50', -keepalive=false")];
-/// Requests that each of them must get answered to show that it goes on: a second's worth.
-const MORE: [u64; 2] = [200, 50];
+/// What the requests of a pod are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// HTTP/1.1 over connections that stay.
+    Kept,
+    /// HTTP/1.1 over a connection for each.
+    Fresh,
+    /// Bytes that are not looked at, in a connection for each request.
+    Tcp,
+    /// gRPC, at the demo's prices.
+    Grpc,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Fresh => "fresh",
+            Self::Tcp => "tcp",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        if self == Self::Grpc { "ghz" } else { "fortio" }
+    }
+
+    /// How it says that a request went well.
+    fn well(self) -> &'static str {
+        if self == Self::Grpc { "OK" } else { "200" }
+    }
+
+    fn per_second(self) -> u64 {
+        match self {
+            Self::Kept => 200,
+            Self::Fresh | Self::Grpc => 50,
+            Self::Tcp => 25,
+        }
+    }
+
+    /// The program and its arguments, until it is interrupted.
+    fn command(self) -> Vec<String> {
+        let rate = self.per_second();
+        let line = match self {
+            Self::Kept => format!("-c 4 -qps {rate} http://web/"),
+            Self::Fresh => format!("-c 2 -qps {rate} -keepalive=false http://web/"),
+            Self::Tcp => format!("-c 1 -qps {rate} -keepalive=false http://web:81/"),
+            Self::Grpc => format!(
+                "ghz --insecure --proto /proto/demo.proto --call conduit.demo.v1.Prices.Watch -d {{\"id\":1,\"quotes\":1}}
+                 -r {rate} -c 8 --connections=2 -z 1h --duration-stop=wait shop:9002"
+            ),
+        };
+        let line = match self {
+            Self::Grpc => line,
+            _ => format!("fortio load {} -loglevel Warning -t 0 {line}", resolve()),
+        };
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The pod, with these annotations.
+    fn pod(self, name: &str, annotations: &Value) -> Value {
+        let mut container = json!({"name": "load", "image": "localhost/load:1", "imagePullPolicy": "Never",
+            "command": self.command()});
+        let mut spec = json!({"restartPolicy": "Never"});
+        if self == Self::Grpc {
+            container["volumeMounts"] = json!([{"name": "proto", "mountPath": "/proto"}]);
+            spec["volumes"] = json!([{"name": "proto", "configMap": {"name": "proto"}}]);
+        }
+        spec["containers"] = json!([container]);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": annotations}, "spec": spec})
+    }
+}
 
 /// Two pods behind a Service. They take their time to end, as an application in production should: what ends is not the subject here.
-const WEB: &str = "
+pub(crate) const WEB: &str = "
 {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {
   metadata: {labels: {app: web}}, spec: {terminationGracePeriodSeconds: 10, containers: [{name: app, image: 'localhost/nginx:1',
     imagePullPolicy: Never, readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1},
     lifecycle: {preStop: {sleep: {seconds: 3}}}}]}}}}
 ---
-{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}}";
+{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [
+  {name: http, port: 80, targetPort: 8080}, {name: tcp, port: 81, targetPort: 8080}]}}";
 
 /// fortio's flag for the addresses that it calls: by itself it knows IPv4's alone.
 pub(crate) fn resolve() -> String {
@@ -38,7 +107,8 @@ pub(crate) struct Load<'a> {
 }
 
 struct Generator {
-    name: &'static str,
+    name: String,
+    kind: Kind,
     uid: String,
     address: String,
 }
@@ -48,19 +118,25 @@ impl<'a> Load<'a> {
     pub(crate) fn start(space: &'a Space) -> Self {
         space.apply(WEB);
         space.available("web");
-        let pods = LOADS.map(|(name, flags)| {
-            space.apply(&format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{restartPolicy: Never, containers: [{{name: fortio,
-                   image: 'localhost/load:1', imagePullPolicy: Never,
-                   command: [fortio, load, {}, -loglevel, Warning, -t, '0', {flags}, 'http://web/']}}]}}}}",
-                resolve()
-            ));
+        Self::of(space, "load", &[Kind::Kept, Kind::Fresh], &json!({}))
+    }
+
+    /// Starts load of these kinds, in pods whose names begin so and that have these annotations. The servers are there already: `web`, and `shop`
+    /// for gRPC.
+    pub(crate) fn of(space: &'a Space, prefix: &str, kinds: &[Kind], annotations: &Value) -> Self {
+        let name = |kind: Kind| format!("{prefix}-{}", kind.name());
+        for kind in kinds {
+            space.apply(&kind.pod(&name(*kind), annotations).to_string());
+        }
+        let pods = kinds.iter().map(|kind| {
+            let name = name(*kind);
             space.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
-            let found = pod(space, name);
-            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            Generator { name, uid: text(&found["metadata"]["uid"]), address: text(&found["status"]["podIP"]) }
+            let found = pod(space, &name);
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let (uid, address) = (text(&found["metadata"]["uid"]), text(&found["status"]["podIP"]));
+            Generator { name, kind: *kind, uid, address }
         });
-        let load = Self { space, pods: pods.into() };
+        let load = Self { space, pods: pods.collect() };
         load.goes_on();
         load
     }
@@ -69,8 +145,8 @@ impl<'a> Load<'a> {
     #[track_caller]
     pub(crate) fn goes_on(&self) {
         let before: Vec<u64> = self.pods.iter().map(Generator::answered).collect();
-        for ((generator, before), more) in self.pods.iter().zip(before).zip(MORE) {
-            wait::until(SOON, || generator.answered() >= before + more);
+        for (generator, before) in self.pods.iter().zip(before) {
+            wait::until(SOON, || generator.answered() >= before + generator.kind.per_second());
         }
     }
 
@@ -78,40 +154,46 @@ impl<'a> Load<'a> {
     #[track_caller]
     pub(crate) fn end(self) {
         for generator in &self.pods {
-            for process in processes(&generator.uid, "fortio") {
+            for process in processes(&generator.uid, generator.kind.program()) {
                 signal(process, nix::sys::signal::Signal::SIGINT);
             }
         }
-        for Generator { name, .. } in &self.pods {
+        for Generator { name, kind, .. } in &self.pods {
             let ended =
                 ["wait", "--for=jsonpath={.status.phase}=Succeeded", &format!("pod/{name}"), "--timeout=60s"];
             self.space.kubectl(&ended);
-            let log = self.space.kubectl(&["logs", name, "-c", "fortio"]);
+            let log = self.space.kubectl(&["logs", name, "-c", "load"]);
             let codes = codes(&log);
             eprintln!("{name}: {codes:?}");
-            assert_eq!(codes.keys().collect::<Vec<_>>(), ["200"], "{name}: {log}");
+            assert_eq!(codes.keys().collect::<Vec<_>>(), [kind.well()], "{name}: {log}");
         }
     }
 }
 
 impl Generator {
+    /// Requests, and connections that were not looked into, that ended well and were secured.
     fn answered(&self) -> u64 {
         let (_, text) = get(&format!("http://{}:4191/metrics", host(&self.address)));
         let counts = text.lines().filter(|line| {
-            line.starts_with("conduit_proxy_requests_total{")
-                && line.contains("direction=\"outbound\"")
-                && line.contains("outcome=\"success\"")
+            let kinds = ["conduit_proxy_requests_total{", "conduit_proxy_tcp_connections_closed_total{"];
+            let labels = ["direction=\"outbound\"", "outcome=\"success\"", "tls=\"true\""];
+            kinds.iter().any(|kind| line.starts_with(kind)) && labels.iter().all(|label| line.contains(label))
         });
         counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 }
 
-/// How many requests ended with which status (-1: with none), from fortio's last words: `Code 200 : 1234 (100.0 %)`.
+/// How many requests ended with which status (-1: with none), from a generator's last words: fortio's `Code 200 : 1234 (100.0 %)`, and
+/// ghz' `[OK]   1234 responses`.
 fn codes(log: &str) -> BTreeMap<String, u64> {
     let mut codes = BTreeMap::new();
-    for line in log.lines().filter_map(|line| line.strip_prefix("Code ")) {
-        let mut words = line.split_whitespace();
-        let (code, count) = (words.next().unwrap(), words.nth(1).unwrap());
+    for line in log.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (code, count) = match words[..] {
+            ["Code", code, ":", count, ..] => (code, count),
+            [code, count, "responses"] => (code.trim_matches(['[', ']']), count),
+            _ => continue,
+        };
         codes.insert(code.to_owned(), count.parse().unwrap());
     }
     codes

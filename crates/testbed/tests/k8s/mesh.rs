@@ -1,6 +1,7 @@
 //! Conduit on the shared cluster: its control plane, installed once for all tests, which stays until the cluster goes, and pods that
 //! several tests have.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -11,7 +12,11 @@ use crate::support::{SOON, Space, cluster};
 
 /// The `conduit` of the release build, whose images the cluster has.
 pub(crate) fn conduit(arguments: &[&str], input: &str) -> (String, String) {
-    let program = conduit_testbed::spec::executable("conduit");
+    run(&conduit_testbed::spec::executable("conduit"), arguments, input)
+}
+
+/// A `conduit`: what it says on standard output, and on standard error.
+pub(crate) fn run(program: &Path, arguments: &[&str], input: &str) -> (String, String) {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("`cargo build --release` has made conduit");
