@@ -41,6 +41,8 @@ enum Habit {
     Fuzz(fuzz::Options),
     /// Build the release binaries and run the benchmark; quiet the machine first
     Bench(demo::Passed),
+    /// Build the release binaries and keep a mesh under load for an hour, or --for 10m: memory, errors, latency; fails on any error
+    Soak(demo::Passed),
     /// Measure the control plane with thousands of services and proxies on a cluster of its own, as root
     Scale(scale::Options),
     /// Count the instructions of each step of a request by callgrind, and hold them against those on record
@@ -83,7 +85,8 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Test(options)) => test::run(&options),
         Some(Habit::Ci) => test::run(&test::Options::default()),
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
-        Some(Habit::Bench(passed)) => demo::bench(&passed),
+        Some(Habit::Bench(passed)) => demo::bench("run", &passed),
+        Some(Habit::Soak(passed)) => demo::bench("soak", &passed),
         Some(Habit::Scale(options)) => scale::run(&options),
         Some(Habit::Instructions(options)) => instructions::run(&options),
         Some(Habit::Demo(passed)) => demo::run(&passed),

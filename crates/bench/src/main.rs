@@ -3,7 +3,9 @@
 //! says of itself, so that another proxy can be put in the same place.
 
 mod floor;
+mod handshakes;
 mod load;
+mod local;
 mod markdown;
 mod plot;
 mod processes;
@@ -12,6 +14,8 @@ mod run;
 mod samples;
 mod scale;
 mod serve;
+mod soak;
+mod start;
 mod subject;
 
 use std::path::PathBuf;
@@ -38,6 +42,8 @@ enum Command {
     },
     /// Fills the API server that KUBECONFIG names, connects proxies to a controller and measures it.
     Scale(scale::Plan),
+    /// Keeps a world under load for an hour while endpoints, certificates and taps come and go, and says whether all went well.
+    Soak(soak::Plan),
     /// Serves the other end of the load, until it is killed.
     Serve {
         /// What to serve and on which port of every address, as in http=8080; without any it only waits.
@@ -45,9 +51,30 @@ enum Command {
         /// Bytes of each answer (HTTP and gRPC).
         #[arg(long, default_value_t = 1024)]
         bytes: usize,
+        /// Seconds in which it goes on serving when it is told to end, as an application in production should.
+        #[arg(long, default_value_t = 0)]
+        linger: u64,
     },
     /// Sends load and prints one JSON document with what came of it.
     Load(load::Arguments),
+    /// Starts the proxy that its environment describes again and again, and prints how long it takes until it is ready.
+    Start {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        times: usize,
+    },
+    /// Makes TLS handshakes as the proxy that its environment describes, and prints what they cost.
+    Handshakes {
+        /// Address and port of a pod whose proxy takes them.
+        #[arg(long)]
+        to: String,
+        /// Its identity.
+        #[arg(long)]
+        expected: String,
+        /// Seconds of each kind.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Is the least that a pair of proxies can be: TLS from rustls, and bytes copied. Set up by its environment, as
     /// docs/benchmarks/proxies/README.md says.
     Floor,
@@ -67,8 +94,11 @@ fn main() -> anyhow::Result<()> {
         Command::Run(plan) => run::run(&plan),
         Command::Render { dir } => run::render(&dir),
         Command::Scale(plan) => scale::run(&plan),
-        Command::Serve { services, bytes } => serve::run(&services, bytes),
+        Command::Soak(plan) => soak::run(&plan),
+        Command::Serve { services, bytes, linger } => serve::run(&services, bytes, linger),
         Command::Load(arguments) => load::print(arguments),
+        Command::Start { times } => start::print(times),
+        Command::Handshakes { to, expected, seconds } => handshakes::print(&to, &expected, seconds),
         Command::Floor => floor::run(),
         Command::Hold { to, connections } => load::hold(&to, connections),
     }

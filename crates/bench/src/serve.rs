@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -38,8 +39,8 @@ impl FromStr for Service {
     }
 }
 
-/// Serves until the process is killed.
-pub(crate) fn run(services: &[Service], bytes: usize) -> anyhow::Result<()> {
+/// Serves until the process is told to end, and for `linger` seconds more.
+pub(crate) fn run(services: &[Service], bytes: usize, linger: u64) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (tasks, answer) = (Tasks::new(), Bytes::from(vec![b'x'; bytes]));
@@ -55,6 +56,7 @@ pub(crate) fn run(services: &[Service], bytes: usize) -> anyhow::Result<()> {
             });
         }
         conduit_process::signal::terminated().await;
+        tokio::time::sleep(Duration::from_secs(linger)).await;
         Ok(())
     })
 }
