@@ -22,7 +22,7 @@ pub(crate) const BENCH: &str = "conduit-bench";
 pub(crate) struct Passed {
     /// Arguments of `conduit demo`, `conduit-bench run`, `conduit-bench soak` or `conduit-bench pods`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Builds and becomes the demo; returns only when it cannot.

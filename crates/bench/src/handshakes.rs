@@ -14,7 +14,7 @@ use conduit_logic::words::Identity;
 use conduit_process::ready::Readiness;
 use conduit_process::tasks::Tasks;
 use conduit_process::usage::cpu_seconds;
-use conduit_proxy::config::{Arguments, Command};
+use conduit_proxy::config::{self, Command};
 use conduit_proxy::identity;
 use conduit_proxy::outbound::connect::ALPN_HTTP1;
 use conduit_proxy::telemetry::Telemetry;
@@ -33,6 +33,20 @@ const CERTIFICATE_MAX: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Sessions that either end remembers: one is in use at a time.
 const SESSIONS_MAX: usize = 16;
+
+/// Whose proxy to shake hands with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Address and port of a pod whose proxy takes handshakes.
+    #[arg(long)]
+    to: String,
+    /// Its identity.
+    #[arg(long)]
+    expected: String,
+    /// Seconds of each kind of handshake.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,20 +68,20 @@ pub(crate) struct Handshakes {
     pub(crate) resumed_us: f64,
 }
 
-/// Makes handshakes with the proxy of the pod at `to`, which must be `expected`, and prints one JSON document.
-pub(crate) fn print(to: &str, expected: &str, seconds: u64) -> Result<()> {
+/// Makes them and prints one JSON document.
+pub(crate) fn print(Arguments { to, expected, seconds }: &Arguments) -> Result<()> {
     let (tasks, runtime) =
         (Tasks::new(), tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?);
     let credentials = runtime.block_on(certificate(&tasks))?;
     let server = Identity::parse(expected)?;
-    let mut found = over_network(to, &credentials.client_config(&server, &[ALPN_HTTP1]), seconds)?;
+    let mut found = over_network(to, &credentials.client_config(&server, &[ALPN_HTTP1]), *seconds)?;
     tasks.stop();
     runtime.shutdown_background();
 
     let own = credentials.identity().context("there is no certificate")?;
     let server = credentials.server_config(ClientAuth::Required, &[ALPN_HTTP1]);
     let client = credentials.client_config(&own, &[ALPN_HTTP1]);
-    let time = Duration::from_secs(seconds);
+    let time = Duration::from_secs(*seconds);
     found.full_us = in_memory(&client, &server, HandshakeKind::Full, time)?;
     let (client, server) = resuming(&client, &server);
     found.resumed_us = in_memory(&client, &server, HandshakeKind::Resumed, time)?;
@@ -86,12 +100,12 @@ fn resuming(client: &ClientConfig, server: &ServerConfig) -> (Arc<ClientConfig>,
 
 /// A certificate from the controller, as the proxy gets it, with the proxy's own settings in the environment.
 async fn certificate(tasks: &Tasks) -> Result<Credentials> {
-    let Command::Run(run) = Arguments::try_parse_from(["conduit-proxy", "run"])?.command else {
+    let Command::Run(run) = config::Arguments::try_parse_from(["conduit-proxy", "run"])?.command else {
         bail!("these are no arguments of `run`");
     };
-    let config = Arc::new(run.into_config()?);
-    let credentials = Credentials::new(config.read_trust_anchors()?)?;
-    identity::start(&config, &credentials, tasks, &Readiness::new(), &Telemetry::new());
+    let settings = Arc::new(run.into_config()?);
+    let credentials = Credentials::new(settings.read_trust_anchors()?)?;
+    identity::start(&settings, &credentials, tasks, &Readiness::new(), &Telemetry::new());
     let begun = Instant::now();
     while !credentials.has_certificate() {
         ensure!(begun.elapsed() < CERTIFICATE_MAX, "no certificate within {CERTIFICATE_MAX:?}");

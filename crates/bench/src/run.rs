@@ -13,8 +13,10 @@ use conduit_testbed::client::Client;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 use crate::handshakes::Handshakes;
+use crate::instructions::{self, Instructions};
 use crate::load::{Kind, Outcome};
 use crate::local::{self, words};
+use crate::pods::{self, Pods};
 use crate::processes::{Machine, Usage};
 use crate::report::{Busy, CONDUIT, Case, DIRECT, Memory, Report, Run};
 use crate::start::Starts;
@@ -106,7 +108,14 @@ pub(crate) fn render(dir: &Path) -> anyhow::Result<()> {
 
 fn write(report: &Report, dir: &Path) -> anyhow::Result<()> {
     let notes = fs::read_to_string(dir.join(NOTES)).unwrap_or_default();
-    fs::write(dir.join("README.md"), report.markdown(&notes))?;
+    let mut page = report.markdown(&notes);
+    if let Ok(text) = fs::read_to_string(dir.join(instructions::RESULT)) {
+        page += &serde_json::from_str::<Instructions>(&text).context(instructions::RESULT)?.markdown();
+    }
+    if let Ok(text) = fs::read_to_string(dir.join(pods::RESULT)) {
+        page += &serde_json::from_str::<Pods>(&text).context(pods::RESULT)?.markdown();
+    }
+    fs::write(dir.join("README.md"), page)?;
     for (file, svg) in report.plots() {
         fs::write(dir.join(file), svg)?;
     }

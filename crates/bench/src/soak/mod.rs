@@ -117,6 +117,9 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 fn soak(plan: &Plan, world: &Client) -> Result<Figures> {
     let executable = std::env::current_exe()?;
     let mesh = Mesh::start(world, &executable)?;
+    if plan.realtime {
+        mesh.schedule()?;
+    }
     send_all(world, &executable, [0; STREAMS.len()], WARM_UP_SECONDS, 1)?;
     let most = send_all(world, &executable, [0; STREAMS.len()], MOST_SECONDS, 1)?;
     let most: Vec<f64> = most.iter().map(|outcomes| outcomes[0].rps).collect();
@@ -139,9 +142,6 @@ fn soak(plan: &Plan, world: &Client) -> Result<Figures> {
         real_time: plan.realtime,
         ..Figures::default()
     };
-    if plan.realtime {
-        mesh.schedule()?;
-    }
     let (until, before) = (Instant::now() + plan.time, MachineTime::now());
     let outcomes = std::thread::scope(|scope| {
         let load = scope.spawn(|| send_all(world, &executable, rates, plan.time.as_secs(), WINDOWS));
