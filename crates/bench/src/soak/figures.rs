@@ -144,8 +144,8 @@ impl Figures {
         let _ = write!(
             text,
             "`cargo xtask soak` on {cpu}, {cores} cores, {:.0} GiB, Linux {kernel}; Conduit {}. For {} minutes the mesh carried {:.0} % of \
-             what the machine carries, all loads at once, client, servers and proxies on the same cores{}, of whose time {:.0} % was \
-             used. Meanwhile the number of the \
+             the most throughput, or less where that took more of the CPU time without churn and taps; all loads at once, client, servers \
+             and proxies on the same cores{}, of whose time {:.0} % was used in the end. Meanwhile the number of the \
              server's replicas was changed {} times, certificates lived {} (the client's proxy got {}), and {} taps were opened and \
              closed, which showed {} events.\n\n**{}** errors of the mesh's making: requests that failed at the client, or that a proxy \
              counts as failed by the mesh; {} proxies had to be started again.\n",

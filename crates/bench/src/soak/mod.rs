@@ -27,6 +27,9 @@ pub(crate) const WINDOWS: u32 = 6;
 const MOST_SECONDS: u64 = 10;
 /// How long the load is sent before, so that connections are open and caches filled.
 const WARM_UP_SECONDS: u64 = 3;
+/// How often, and for how many seconds, it is tried how much CPU time the load takes. At a fixed rate a request takes up to four times
+/// that of one at most throughput, so that a share of that alone would not be a share of what the machine carries.
+const TRIALS: (usize, u64) = (3, 5);
 /// How often the proxies are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the number of replicas changes: a pod's start and its end fit in between.
@@ -42,7 +45,7 @@ pub(crate) struct Plan {
     /// For how long, as in 90s, 10m or 1h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
     time: Duration,
-    /// Load as a share of the most that the machine carries
+    /// Load as a share of the most throughput, or less, so that it takes no larger share of the machine's CPU time
     #[arg(long, default_value_t = 0.6)]
     share: f64,
     /// How long a proxy's certificate is good for; it is renewed after two thirds of that
@@ -120,16 +123,7 @@ fn soak(plan: &Plan, world: &Client) -> Result<Figures> {
     if plan.realtime {
         mesh.schedule()?;
     }
-    send_all(world, &executable, [0; STREAMS.len()], WARM_UP_SECONDS, 1)?;
-    let most = send_all(world, &executable, [0; STREAMS.len()], MOST_SECONDS, 1)?;
-    let most: Vec<f64> = most.iter().map(|outcomes| outcomes[0].rps).collect();
-    let mut rates = [0; STREAMS.len()];
-    for (rate, most) in rates.iter_mut().zip(&most) {
-        *rate = ((most * plan.share) as u32).max(1);
-    }
-    for (stream, (most, rate)) in STREAMS.iter().zip(most.iter().zip(rates)) {
-        eprintln!("{}: {most:.0}/s at most, {rate}/s from now on", stream.name);
-    }
+    let (most, rates) = rates(plan, world, &executable)?;
     let mut figures = Figures {
         taken_unix_s: SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -162,6 +156,30 @@ fn soak(plan: &Plan, world: &Client) -> Result<Figures> {
     }
     figures.proxies.retain(|proxy| LASTING.contains(&proxy.pod.as_str()) || proxy.mesh_failures() > 0);
     Ok(figures)
+}
+
+/// The most of each stream when all send as much as goes, and the rates of the load.
+fn rates(plan: &Plan, world: &Client, executable: &Path) -> Result<(Vec<f64>, [u32; STREAMS.len()])> {
+    send_all(world, executable, [0; STREAMS.len()], WARM_UP_SECONDS, 1)?;
+    let most = send_all(world, executable, [0; STREAMS.len()], MOST_SECONDS, 1)?;
+    let most: Vec<f64> = most.iter().map(|outcomes| outcomes[0].rps).collect();
+    let mut rates = [0; STREAMS.len()];
+    for (rate, most) in rates.iter_mut().zip(&most) {
+        *rate = ((most * plan.share) as u32).max(1);
+    }
+    for _ in 0..TRIALS.0 {
+        let before = MachineTime::now();
+        send_all(world, executable, rates, TRIALS.1, 1)?;
+        let busy = MachineTime::now().busy_since(before);
+        eprintln!("{rates:?} per second take {:.0} % of the machine's CPU time", 100.0 * busy);
+        if busy > plan.share {
+            rates = rates.map(|rate| ((f64::from(rate) * plan.share / busy) as u32).max(1));
+        }
+    }
+    for (stream, (most, rate)) in STREAMS.iter().zip(most.iter().zip(rates)) {
+        eprintln!("{}: {most:.0}/s at most, {rate}/s from now on", stream.name);
+    }
+    Ok((most, rates))
 }
 
 /// Sends all streams together, at these rates, 0 being as much as goes; gives what came of each, by windows.
