@@ -41,7 +41,7 @@ enum Habit {
     Fuzz(fuzz::Options),
     /// Build the release binaries and run the benchmark; quiet the machine first
     Bench(demo::Passed),
-    /// Build the release binaries and keep a mesh under load for an hour, or --for 10m: memory, errors, latency; fails on any error
+    /// Build the release binaries and keep a mesh under load for an hour, or --for 10m; fails on any error; quiet the machine first
     Soak(demo::Passed),
     /// Measure the memory of proxies in pods of the Kubernetes cluster that runs, with Conduit installed in it, as root
     Pods(demo::Passed),

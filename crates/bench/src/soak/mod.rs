@@ -99,7 +99,7 @@ const STREAMS: [Stream; 4] = [
 
 /// Soaks, prints the verdict, and fails when the mesh has made an error.
 pub(crate) fn run(plan: &Plan) -> Result<()> {
-    ensure!(plan.time >= Duration::from_secs(60), "--for must be at least a minute");
+    ensure!(plan.time >= Duration::from_secs(120), "--for must be at least two minutes");
     ensure!(plan.share > 0.0 && plan.share < 1.0, "--share must be between 0 and 1");
     let figures = local::in_world(
         |options| options.certificate_lifetime.clone_from(&plan.certificate_lifetime),
