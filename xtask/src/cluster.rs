@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::cluster_parts::{build, cert_manager};
 use crate::command::{cargo, check, shown};
+use crate::demo;
 
 /// What `cargo xtask cluster` may do.
 #[derive(clap::Args)]
@@ -38,6 +39,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let error = command.exec();
     bail!("cannot run {}: {error}", shown(&command))
+}
+
+/// Builds the benchmark's program, and has it measure in the cluster's network.
+pub(crate) fn pods(passed: &demo::Passed) -> Result<bool> {
+    let bench = demo::build_bench()?;
+    check(program()?.arg("run").arg(bench).arg("pods").args(&passed.arguments)).map(|()| true)
 }
 
 /// The cluster's own command, built when it is not; arguments follow.

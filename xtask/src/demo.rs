@@ -1,10 +1,10 @@
-//! `cargo xtask demo` and `cargo xtask bench`: build the release binaries and become `conduit demo` or `conduit-bench run`.
+//! `cargo xtask demo`, `bench` and `soak`: build the release binaries and become `conduit demo`, `conduit-bench run` or `conduit-bench soak`.
 //! They depend on cargo alone. Deliberately absent: the demo and the benchmark themselves.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -20,9 +20,9 @@ pub(crate) const BENCH: &str = "conduit-bench";
 /// What is handed on.
 #[derive(clap::Args)]
 pub(crate) struct Passed {
-    /// Arguments of `conduit demo`, or of `conduit-bench run`
+    /// Arguments of `conduit demo`, `conduit-bench run`, `conduit-bench soak` or `conduit-bench pods`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Builds and becomes the demo; returns only when it cannot.
@@ -31,11 +31,16 @@ pub(crate) fn run(passed: &Passed) -> Result<bool> {
     become_program(&command::bin_dir().join("conduit"), "demo", &passed.arguments)
 }
 
-/// Builds and becomes the benchmark; returns only when it cannot.
-pub(crate) fn bench(passed: &Passed) -> Result<bool> {
+/// Builds and becomes a verb of the benchmark's program; returns only when it cannot.
+pub(crate) fn bench(verb: &str, passed: &Passed) -> Result<bool> {
     build_and_say()?;
+    become_program(&build_bench()?, verb, &passed.arguments)
+}
+
+/// Builds the benchmark's program; gives its path.
+pub(crate) fn build_bench() -> Result<PathBuf> {
     command::check(&mut command::cargo(&["build", "--release", "--locked", "-p", BENCH]))?;
-    become_program(&command::release_dir()?.join(BENCH), "run", &passed.arguments)
+    Ok(command::release_dir()?.join(BENCH))
 }
 
 /// Builds and links the release binaries, with the build's output in the log.

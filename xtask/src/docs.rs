@@ -5,9 +5,17 @@ use anyhow::Result;
 
 use crate::command;
 
-/// Writes the pages, or compares them when `check`. Returns whether they were as they should be.
-pub(crate) fn run(check: bool) -> Result<bool> {
-    Ok(generator(check).status()?.success())
+/// Options of `cargo xtask docs`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Write nothing; fail when a page is not what would be written
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes the pages, or compares them. Returns whether they were as they should be.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    Ok(generator(options.check).status()?.success())
 }
 
 /// What writes or compares the pages.

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Log, cargo, output, root};
-use crate::tools;
+use crate::command::{Log, bin_dir, cargo, check, output, root};
+use crate::{demo, tools};
 
 /// Steps that crates/proxy/benches/instructions.rs knows.
 const STEPS: [&str; 6] = ["detect", "request_head", "response_head", "pick", "record", "tap_filter"];
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Put the counts on record, when they are meant to be what they are
     #[arg(long)]
     write: bool,
+    /// Count those of the real pair of proxies per request instead; with --write into docs/benchmarks
+    #[arg(long)]
+    pair: bool,
 }
 
 /// Instructions of one run of each step.
@@ -37,6 +40,9 @@ fn record() -> PathBuf {
 
 /// Counts, prints, and compares or writes.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    if options.pair {
+        return pair(options.write);
+    }
     let mut log = Log::create("instructions")?;
     if !options.write {
         return compare(&mut log);
@@ -46,6 +52,18 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .with_context(|| format!("cannot write {}", record().display()))?;
     println!("written to {}", record().display());
     Ok(true)
+}
+
+/// Builds for release and has the benchmark's program count.
+fn pair(write: bool) -> Result<bool> {
+    tools::callgrind()?;
+    demo::build_and_say()?;
+    let mut count = Command::new(demo::build_bench()?);
+    count.arg("instructions").env("CONDUIT_BIN_DIR", bin_dir());
+    if write {
+        count.arg("--write").arg(root().join("docs/benchmarks"));
+    }
+    check(&mut count).map(|()| true)
 }
 
 /// Whether no step takes more than on record, give or take.

@@ -42,9 +42,13 @@ enum Habit {
     Fuzz(fuzz::Options),
     /// Build the release binaries and run the benchmark; quiet the machine first
     Bench(demo::Passed),
+    /// Build the release binaries and keep a mesh under load for an hour, or --for 10m; fails on any error; quiet the machine first
+    Soak(demo::Passed),
+    /// Measure the memory of proxies in pods of the Kubernetes cluster that runs, with Conduit installed in it, as root
+    Pods(demo::Passed),
     /// Measure the control plane with thousands of services and proxies on a cluster of its own, as root
     Scale(scale::Options),
-    /// Count the instructions of each step of a request by callgrind, and hold them against those on record
+    /// Count the instructions of each step of a request by callgrind, and hold them against those on record; --pair: of both proxies
     Instructions(instructions::Options),
     /// Build the release binaries and run `conduit demo` (about 10 minutes when nothing is built)
     Demo(demo::Passed),
@@ -53,11 +57,7 @@ enum Habit {
     /// Container images of Conduit in target/images, without an engine: static, reproducible, with licences and an SBOM
     Images(images::Options),
     /// Write the generated pages of docs/, or compare them (--check)
-    Docs {
-        /// Write nothing; fail when a page is not what would be written
-        #[arg(long)]
-        check: bool,
-    },
+    Docs(docs::Options),
     /// What CI runs: the same as `test`
     Ci,
     /// Install what the end-to-end tests drive: Debian packages (as root), Go load generators, cargo-deny
@@ -84,13 +84,15 @@ fn run(habit: Option<Habit>) -> Result<bool> {
         Some(Habit::Test(options)) => test::run(&options),
         Some(Habit::Ci) => test::run(&test::Options::default()),
         Some(Habit::Fuzz(options)) => fuzz::run(&options),
-        Some(Habit::Bench(passed)) => demo::bench(&passed),
+        Some(Habit::Bench(passed)) => demo::bench("run", &passed),
+        Some(Habit::Soak(passed)) => demo::bench("soak", &passed),
+        Some(Habit::Pods(passed)) => cluster::pods(&passed),
         Some(Habit::Scale(options)) => scale::run(&options),
         Some(Habit::Instructions(options)) => instructions::run(&options),
         Some(Habit::Demo(passed)) => demo::run(&passed),
         Some(Habit::Cluster(options)) => cluster::run(&options),
         Some(Habit::Images(options)) => images::run(&options).map(|()| true),
-        Some(Habit::Docs { check }) => docs::run(check),
+        Some(Habit::Docs(options)) => docs::run(&options),
         Some(Habit::InstallTools) => tools::install_all().map(|()| true),
     }
 }

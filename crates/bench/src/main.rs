@@ -3,15 +3,21 @@
 //! says of itself, so that another proxy can be put in the same place.
 
 mod floor;
+mod handshakes;
+mod instructions;
 mod load;
+mod local;
 mod markdown;
 mod plot;
+mod pods;
 mod processes;
 mod report;
 mod run;
 mod samples;
 mod scale;
 mod serve;
+mod soak;
+mod start;
 mod subject;
 
 use std::path::PathBuf;
@@ -38,16 +44,24 @@ enum Command {
     },
     /// Fills the API server that KUBECONFIG names, connects proxies to a controller and measures it.
     Scale(scale::Plan),
+    /// Counts the instructions of both proxies per request, by callgrind.
+    Instructions(instructions::Plan),
+    /// Measures the memory of proxies in pods of the Kubernetes cluster that runs.
+    Pods(pods::Plan),
+    /// Keeps a world under load for an hour while endpoints, certificates and taps come and go, and says whether all went well.
+    Soak(soak::Plan),
     /// Serves the other end of the load, until it is killed.
-    Serve {
-        /// What to serve and on which port of every address, as in http=8080; without any it only waits.
-        services: Vec<serve::Service>,
-        /// Bytes of each answer (HTTP and gRPC).
-        #[arg(long, default_value_t = 1024)]
-        bytes: usize,
-    },
+    Serve(serve::Arguments),
     /// Sends load and prints one JSON document with what came of it.
     Load(load::Arguments),
+    /// Starts the proxy that its environment describes again and again, and prints how long it takes until it is ready.
+    Start {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        times: usize,
+    },
+    /// Makes TLS handshakes as the proxy that its environment describes, and prints what they cost.
+    Handshakes(handshakes::Arguments),
     /// Is the least that a pair of proxies can be: TLS from rustls, and bytes copied. Set up by its environment, as
     /// docs/benchmarks/proxies/README.md says.
     Floor,
@@ -67,8 +81,13 @@ fn main() -> anyhow::Result<()> {
         Command::Run(plan) => run::run(&plan),
         Command::Render { dir } => run::render(&dir),
         Command::Scale(plan) => scale::run(&plan),
-        Command::Serve { services, bytes } => serve::run(&services, bytes),
+        Command::Instructions(plan) => instructions::run(&plan),
+        Command::Pods(plan) => pods::run(&plan),
+        Command::Soak(plan) => soak::run(&plan),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Load(arguments) => load::print(arguments),
+        Command::Start { times } => start::print(times),
+        Command::Handshakes(arguments) => handshakes::print(&arguments),
         Command::Floor => floor::run(),
         Command::Hold { to, connections } => load::hold(&to, connections),
     }

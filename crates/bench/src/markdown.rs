@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::load::Kind;
 use crate::plot::{self, Bars};
 use crate::processes::Machine;
-use crate::report::{CONDUIT, Case, DIRECT, Memory, Report, Run};
+use crate::report::{Busy, CONDUIT, Case, DIRECT, Memory, Report, Run};
 
 impl Report {
     /// The page; `notes` come first.
@@ -20,6 +20,8 @@ impl Report {
         self.fixed_rates(&mut text);
         self.most(&mut text);
         self.memories(&mut text);
+        self.busy(&mut text);
+        self.start_and_handshakes(&mut text);
         text
     }
 
@@ -189,6 +191,58 @@ impl Report {
             let shown =
                 states.map(|[client, server]| format!("{:.1} / {:.1}", mebibytes(client), mebibytes(server)));
             let _ = writeln!(text, "| {} | {} |", memory.subject, shown.join(" | "));
+        }
+    }
+
+    fn busy(&self, text: &mut String) {
+        let Some(Busy { rate, .. }) = self.memory.first().and_then(|memory| memory.busy.first()) else {
+            return;
+        };
+        let _ = write!(
+            text,
+            "\n## Resident memory while all connections are in use\n\nHTTP/1.1 at {rate} requests per second, in MiB, as above: the most \
+             while it went on, and what is left 15 s after it.\n\n\
+             | subject | connections | under load | after |\n| --- | ---: | ---: | ---: |\n"
+        );
+        for memory in &self.memory {
+            for Busy { connections, under_load, after, .. } in &memory.busy {
+                let [under_load, after] = [under_load, after]
+                    .map(|[client, server]| format!("{:.1} / {:.1}", mebibytes(*client), mebibytes(*server)));
+                let _ = writeln!(text, "| {} | {connections} | {under_load} | {after} |", memory.subject);
+            }
+        }
+    }
+
+    fn start_and_handshakes(&self, text: &mut String) {
+        if let Some(starts) = &self.starts {
+            let _ = write!(
+                text,
+                "\n## Start of Conduit's proxy\n\nMedians of {} starts, in ms, with the controller at hand; in brackets the longest.\n\n\
+                 | start to certificate | certificate to ready | start to ready |\n| ---: | ---: | ---: |\n\
+                 | {:.1} | {:.1} ({:.1}) | {:.1} ({:.1}) |\n",
+                starts.times,
+                starts.certificate_ms,
+                starts.after_certificate_ms,
+                starts.after_certificate_max_ms,
+                starts.ready_ms,
+                starts.ready_max_ms,
+            );
+        }
+        if let Some(found) = &self.handshakes {
+            let _ = write!(
+                text,
+                "\n## Handshakes\n\n{}, both ends with certificates. Those of the proxy are full, each on a connection of its own, from \
+                 clients on the same CPUs. In memory both ends are Conduit's own configuration; it resumes no session, as one would skip \
+                 the check against the trust anchors in force: the second figure has resumption turned on, to show what that costs.\n\n\
+                 | per second | CPU of the server's proxy, µs | CPU of the client, µs | both ends in memory, µs | the same, resumed, µs |\n\
+                 | ---: | ---: | ---: | ---: | ---: |\n| {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |\n",
+                found.key_exchange,
+                found.per_second,
+                found.server_cpu_us,
+                found.client_cpu_us,
+                found.full_us,
+                found.resumed_us,
+            );
         }
     }
 }

@@ -58,12 +58,7 @@ pub(crate) fn proxies_of(pod: &str) -> anyhow::Result<Usage> {
 /// As `proxies_of`.
 pub(crate) fn pod_processes(pod: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mark = format!("{POD_ENV}={pod}");
-    let mut all: Vec<PathBuf> = fs::read_dir("/proc")?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        })
-        .collect();
+    let mut all = all_processes()?;
     let own = all.iter().find(|path| has_mark(path, |value| value == mark));
     let network = own.and_then(|path| network(path)).with_context(|| {
         format!(
@@ -72,6 +67,63 @@ pub(crate) fn pod_processes(pod: &str) -> anyhow::Result<Vec<PathBuf>> {
     })?;
     all.retain(|path| self::network(path).is_some_and(|other| other == network));
     Ok(all)
+}
+
+/// A proxy of Conduit's that runs on this machine, in whatever world or cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct ConduitProxy {
+    /// The namespace of its pod.
+    pub(crate) namespace: String,
+    /// Its pod.
+    pub(crate) pod: String,
+    /// Its folder in `/proc`.
+    pub(crate) process: PathBuf,
+}
+
+/// All of Conduit's proxies whose process namespace `is_meant`, by their pods.
+pub(crate) fn conduit_proxies(is_meant: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<ConduitProxy>> {
+    let mut all: Vec<ConduitProxy> = all_processes()?
+        .into_iter()
+        .filter(|process| {
+            is_program(process, "conduit-proxy")
+                && pid_namespace(process).is_some_and(|namespace| is_meant(&namespace))
+        })
+        .filter_map(|process| {
+            let namespace = variable(&process, "CONDUIT_PROXY_POD_NAMESPACE")?;
+            Some(ConduitProxy { namespace, pod: variable(&process, "CONDUIT_PROXY_POD_NAME")?, process })
+        })
+        .collect();
+    all.sort_by(|a, b| (&a.namespace, &a.pod).cmp(&(&b.namespace, &b.pod)));
+    Ok(all)
+}
+
+/// Which process namespace a process is in, by its folder in `/proc`.
+pub(crate) fn pid_namespace(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/pid")).ok()
+}
+
+/// Whether a process says that it runs this program.
+pub(crate) fn is_program(process: &Path, name: &str) -> bool {
+    let line = fs::read(process.join("cmdline")).unwrap_or_default();
+    let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    Path::new(&*String::from_utf8_lossy(first)).file_name().is_some_and(|file| file == name)
+}
+
+/// The folders in `/proc` of all processes.
+pub(crate) fn all_processes() -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(entries
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        })
+        .collect())
+}
+
+/// A variable of a process's environment.
+fn variable(process: &Path, name: &str) -> Option<String> {
+    let environ = fs::read(process.join("environ")).ok()?;
+    let text = String::from_utf8_lossy(&environ);
+    text.split('\0').find_map(|variable| variable.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
 }
 
 fn has_mark(process: &Path, is_mark: impl Fn(&str) -> bool) -> bool {
@@ -108,6 +160,32 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 pub(crate) fn memory_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(Some(0), |line| Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024))
+}
+
+/// CPU time of the whole machine since its start, in ticks: proc_stat(5).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct MachineTime {
+    all: f64,
+    idle: f64,
+}
+
+impl MachineTime {
+    /// Until now; nothing where it cannot be read.
+    pub(crate) fn now() -> Self {
+        Self::read(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn read(stat: &str) -> Self {
+        let first = stat.lines().next().unwrap_or_default();
+        // The ninth and tenth, guests, are in the first two already; the fourth and fifth are idle and waiting.
+        let ticks: Vec<f64> = first.split_ascii_whitespace().skip(1).take(8).flat_map(str::parse).collect();
+        Self { all: ticks.iter().sum(), idle: ticks.iter().skip(3).take(2).sum() }
+    }
+
+    /// The share of the time since `before` in which the machine was not idle.
+    pub(crate) fn busy_since(self, before: Self) -> f64 {
+        1.0 - (self.idle - before.idle) / (self.all - before.all)
+    }
 }
 
 /// What the benchmark ran on.

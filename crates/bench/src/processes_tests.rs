@@ -20,3 +20,11 @@ fn this_machine_has_a_kernel_and_memory() {
     let machine = Machine::this();
     assert!(machine.cores > 0 && machine.memory_bytes > 0 && !machine.kernel.is_empty(), "{machine:?}");
 }
+
+#[test]
+fn a_machine_is_busy_when_it_is_neither_idle_nor_waiting() {
+    let [before, after] =
+        ["cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1", "cpu  140 10 70 880 90 5 5 0 30 0\ncpu0 1"]
+            .map(MachineTime::read);
+    assert!((after.busy_since(before) - 0.4).abs() < 1e-9, "{after:?}");
+}

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::handshakes::Handshakes;
 use crate::load::{Kind, Outcome};
 use crate::processes::Machine;
+use crate::start::Starts;
 
 /// What stands in place of a proxy where there is none.
 pub(crate) const DIRECT: &str = "direct";
@@ -28,6 +30,12 @@ pub(crate) struct Report {
     pub(crate) runs: Vec<Run>,
     /// Memory of each subject's proxies.
     pub(crate) memory: Vec<Memory>,
+    /// How fast Conduit's proxy starts.
+    #[serde(default)]
+    pub(crate) starts: Option<Starts>,
+    /// What its handshakes cost.
+    #[serde(default)]
+    pub(crate) handshakes: Option<Handshakes>,
 }
 
 /// One load on one subject.
@@ -95,8 +103,24 @@ pub(crate) struct Memory {
     pub(crate) connections: usize,
     /// And what it was then.
     pub(crate) with_connections: [u64; 2],
+    /// With connections that are all in use.
+    #[serde(default)]
+    pub(crate) busy: Vec<Busy>,
     /// The most that there ever was.
     pub(crate) peak: [u64; 2],
+}
+
+/// Memory under a load of HTTP/1.1 at a fixed rate.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Busy {
+    /// Over so many connections, all of which are used.
+    pub(crate) connections: usize,
+    /// Requests per second.
+    pub(crate) rate: u32,
+    /// The most that looks while it went on found.
+    pub(crate) under_load: [u64; 2],
+    /// When the connections are closed and the proxies have had time to give memory back.
+    pub(crate) after: [u64; 2],
 }
 
 /// The middle one; the mean of the two middle ones; 0 without any.

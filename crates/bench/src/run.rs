@@ -3,18 +3,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use conduit_testbed::client::{self, Client};
-use conduit_testbed::spec::Dir;
-use conduit_testbed::supervisor::Options;
+use conduit_logic::ports::TRUST_DOMAIN;
+use conduit_logic::words::Identity;
+use conduit_testbed::client::Client;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
+use crate::handshakes::Handshakes;
+use crate::instructions::{self, Instructions};
 use crate::load::{Kind, Outcome};
+use crate::local::{self, words};
+use crate::pods::{self, Pods};
 use crate::processes::{Machine, Usage};
-use crate::report::{CONDUIT, Case, DIRECT, Memory, Report, Run};
+use crate::report::{Busy, CONDUIT, Case, DIRECT, Memory, Report, Run};
+use crate::start::Starts;
 use crate::subject::{Subject, argument};
 
 /// The rates at which latency is compared, per second.
@@ -31,6 +36,15 @@ const MANY_CALLS: (usize, usize) = (8, 32);
 const CALLS: usize = 16;
 /// gRPC calls at once at a fixed rate: as many as are ever late together.
 const CALLS_FIXED: usize = 64;
+/// Connections with which memory is measured while all of them are in use, and the rate of requests over them.
+const BUSY: ([usize; 2], u32) = ([100, 1000], 2000);
+/// How often memory is looked at meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long proxies have after a load to give memory back: Conduit's looks for it every ten seconds.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(15);
+/// How often Conduit's proxy is started to see how long that takes.
+const STARTS: &str = "20";
+
 /// Seconds of load before each run that are not measured: connections are opened, caches filled.
 const WARM_UP_SECONDS: u64 = 1;
 
@@ -78,21 +92,7 @@ fn other(text: &str) -> Result<(String, PathBuf), String> {
 /// Runs all of it and takes the world down again, also when something fails.
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
     ensure!(plan.repeats > 0 && plan.seconds > 0, "--repeats and --seconds must be at least 1");
-    let dir = tempfile::Builder::new().prefix("conduit-bench-").tempdir()?;
-    let world = Client::new(Dir::new(dir.path().join("world")));
-    let options = Options {
-        detach: true,
-        until_stdin_closes: true,
-        log: "warn".to_owned(),
-        ..Options::new(world.dir().clone())
-    };
-    let mut supervisor = client::start(&options)?;
-    let measured = world.ping().map_err(Into::into).and_then(|_| measure(plan, &world, dir.path()));
-    let down = world.down();
-    drop(supervisor.stdin.take());
-    supervisor.wait()?;
-    let report = measured?;
-    down?;
+    let report = local::in_world(|_| {}, |world, dir| measure(plan, world, dir))?;
     fs::create_dir_all(&plan.out)?;
     fs::write(plan.out.join(RESULT), serde_json::to_string_pretty(&report)? + "\n")?;
     write(&report, &plan.out)
@@ -108,7 +108,14 @@ pub(crate) fn render(dir: &Path) -> anyhow::Result<()> {
 
 fn write(report: &Report, dir: &Path) -> anyhow::Result<()> {
     let notes = fs::read_to_string(dir.join(NOTES)).unwrap_or_default();
-    fs::write(dir.join("README.md"), report.markdown(&notes))?;
+    let mut page = report.markdown(&notes);
+    if let Ok(text) = fs::read_to_string(dir.join(instructions::RESULT)) {
+        page += &serde_json::from_str::<Instructions>(&text).context(instructions::RESULT)?.markdown();
+    }
+    if let Ok(text) = fs::read_to_string(dir.join(pods::RESULT)) {
+        page += &serde_json::from_str::<Pods>(&text).context(pods::RESULT)?.markdown();
+    }
+    fs::write(dir.join("README.md"), page)?;
     for (file, svg) in report.plots() {
         fs::write(dir.join(file), svg)?;
     }
@@ -167,7 +174,40 @@ fn measure(plan: &Plan, world: &Client, dir: &Path) -> anyhow::Result<Report> {
         after_loads(plan, world, &executable, subject, memory)?;
     }
     report.memory = memory;
+    if !plan.without_conduit {
+        eprintln!("starting the proxy {STARTS} times, and making handshakes …");
+        report.starts = Some(starts(world, &executable)?);
+        report.handshakes = Some(handshakes(plan, world, &executable)?);
+    }
     Ok(report)
+}
+
+/// In a pod that has no proxy, so that its ports are free, as the proxy of one that has.
+fn starts(world: &Client, executable: &Path) -> anyhow::Result<Starts> {
+    let (direct, conduit) = (Subject::new(DIRECT, None), Subject::new(CONDUIT, None));
+    let env = local::proxy_environment(world, &conduit.client())?;
+    let command = words(executable, &["start", "--times", STARTS]);
+    let printed = local::measure_with(world, &direct.client(), command, env)?;
+    serde_json::from_str(&printed).with_context(|| format!("the starts printed {printed:?}"))
+}
+
+/// From the same pod, to the server's proxy.
+fn handshakes(plan: &Plan, world: &Client, executable: &Path) -> anyhow::Result<Handshakes> {
+    let (direct, conduit) = (Subject::new(DIRECT, None), Subject::new(CONDUIT, None));
+    let server = conduit.server();
+    let env = local::proxy_environment(world, &conduit.client())?;
+    let expected = Identity::new(TRUST_DOMAIN, "default", &server)?;
+    let [to, seconds] = [conduit.target(Kind::Http), plan.seconds.to_string()];
+    let command = words(
+        executable,
+        &["handshakes", "--to", &to, "--expected", expected.as_str(), "--seconds", &seconds],
+    );
+    let before = conduit.usage()?[1].cpu_seconds;
+    let printed = local::measure_with(world, &direct.client(), command, env)?;
+    let mut found: Handshakes =
+        serde_json::from_str(&printed).with_context(|| format!("the handshakes printed {printed:?}"))?;
+    found.server_cpu_us = (conduit.usage()?[1].cpu_seconds - before) * 1e6 / found.count as f64;
+    Ok(found)
 }
 
 /// Memory after all loads, with idle connections, and at its peak.
@@ -181,13 +221,46 @@ fn after_loads(
     memory.after_load = rss(subject.usage()?);
     let (to, connections) = (subject.target(Kind::Http), plan.idle_connections.to_string());
     let command = words(executable, &["hold", "--to", &to, "--connections", &connections]);
-    let held =
-        subject.begin(world, command).with_context(|| format!("idle connections of {}", subject.name))?;
-    let usage = subject.usage()?;
-    memory.with_connections = rss(usage);
-    memory.peak = usage.map(|side| side.peak_bytes);
+    let held = local::hold(world, &subject.client(), command)
+        .with_context(|| format!("idle connections of {}", subject.name))?;
+    memory.with_connections = rss(subject.usage()?);
     drop(held);
+    for connections in BUSY.0 {
+        let busy = busy(plan, world, executable, subject, connections);
+        memory
+            .busy
+            .push(busy.with_context(|| format!("{connections} busy connections of {}", subject.name))?);
+    }
+    memory.peak = subject.usage()?.map(|side| side.peak_bytes);
     Ok(())
+}
+
+/// Memory while this many connections are in use, and after that.
+fn busy(
+    plan: &Plan,
+    world: &Client,
+    executable: &Path,
+    subject: &Subject,
+    connections: usize,
+) -> anyhow::Result<Busy> {
+    let rate = BUSY.1;
+    let [sent, number, seconds] = [u64::from(rate), connections as u64, plan.seconds].map(|n| n.to_string());
+    let mut command = words(executable, &["load", "http", "--to", &subject.target(Kind::Http)]);
+    command.extend(["--rate", &sent, "--connections", &number, "--seconds", &seconds].map(str::to_owned));
+    let mut under_load = [0; 2];
+    let printed = std::thread::scope(|scope| {
+        let load = scope.spawn(|| local::measure(world, &subject.client(), command));
+        while !load.is_finished() {
+            std::thread::sleep(LOOK_INTERVAL);
+            let now = rss(subject.usage()?);
+            under_load = [0, 1].map(|side| now[side].max(under_load[side]));
+        }
+        load.join().map_err(|_| anyhow::anyhow!("the load's thread panicked"))?
+    })?;
+    let outcome: Outcome = serde_json::from_str(&printed)?;
+    ensure!(outcome.failed == 0, "{} requests failed: {:?}", outcome.failed, outcome.last_failure);
+    std::thread::sleep(GIVE_BACK_TIME);
+    Ok(Busy { connections, rate, under_load, after: rss(subject.usage()?) })
 }
 
 /// Those at a fixed rate, then those of most throughput.
@@ -231,9 +304,9 @@ fn one(plan: &Plan, world: &Client, executable: &Path, subject: &Subject, case: 
             command.push("--fresh".to_owned());
         }
         if real_time {
-            command.splice(..0, ["chrt", "--rr", "1"].map(str::to_owned));
+            local::in_real_time(&mut command);
         }
-        let printed = subject.measure(world, command)?;
+        let printed = local::measure(world, &subject.client(), command)?;
         serde_json::from_str::<Outcome>(&printed).with_context(|| format!("the load printed {printed:?}"))
     };
     load(WARM_UP_SECONDS)?;
@@ -247,12 +320,6 @@ fn one(plan: &Plan, world: &Client, executable: &Path, subject: &Subject, case: 
         client_cpu_seconds: after[0].cpu_seconds - before[0].cpu_seconds,
         server_cpu_seconds: after[1].cpu_seconds - before[1].cpu_seconds,
     })
-}
-
-fn words(executable: &Path, words: &[&str]) -> Vec<String> {
-    std::iter::once(executable.display().to_string())
-        .chain(words.iter().map(|word| (*word).to_owned()))
-        .collect()
 }
 
 fn rss(usage: [Usage; 2]) -> [u64; 2] {

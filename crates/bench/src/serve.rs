@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -18,6 +19,19 @@ use crate::load::Kind;
 
 /// The path of the gRPC call that streams back what it is sent.
 pub(crate) const STREAM_PATH: &str = "/bench.v1.Bench/Stream";
+
+/// What to serve, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What to serve and on which port of every address, as in http=8080; without any it only waits.
+    services: Vec<Service>,
+    /// Bytes of each answer (HTTP and gRPC).
+    #[arg(long, default_value_t = 1024)]
+    bytes: usize,
+    /// Seconds in which it goes on serving when it is told to end, as an application in production should.
+    #[arg(long, default_value_t = 0)]
+    linger: u64,
+}
 
 /// What is served on which port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +52,12 @@ impl FromStr for Service {
     }
 }
 
-/// Serves until the process is killed.
-pub(crate) fn run(services: &[Service], bytes: usize) -> anyhow::Result<()> {
+/// Serves until the process is told to end, and as much longer as it lingers.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { services, bytes, linger } = arguments;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (tasks, answer) = (Tasks::new(), Bytes::from(vec![b'x'; bytes]));
+        let (tasks, answer) = (Tasks::new(), Bytes::from(vec![b'x'; *bytes]));
         for Service { kind, port } in services.iter().copied() {
             let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
             let listener =
@@ -55,6 +70,7 @@ pub(crate) fn run(services: &[Service], bytes: usize) -> anyhow::Result<()> {
             });
         }
         conduit_process::signal::terminated().await;
+        tokio::time::sleep(Duration::from_secs(*linger)).await;
         Ok(())
     })
 }

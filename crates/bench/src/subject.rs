@@ -1,18 +1,17 @@
 //! What is measured: a client pod and a server pod with nothing between them, with Conduit, or with another proxy that a script
 //! starts in both. The script's contract is in `Subject::start_script`. Deliberately absent: knowledge of any other proxy.
 
-use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
-use std::os::fd::AsFd as _;
+use std::io::{BufRead as _, BufReader, PipeReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use conduit_testbed::client::{Client, Running};
-use conduit_testbed::spec::{Exec, Spec};
+use conduit_testbed::spec::Spec;
 
 use crate::load::Kind;
-use crate::processes::{POD_ENV, Usage, pod_processes, proxies_of};
+use crate::local::{self, begin, environment, path_only};
+use crate::processes::{Usage, pod_processes, proxies_of};
 use crate::report::DIRECT;
 
 /// Where the server serves each kind, and what its port is said to speak.
@@ -136,42 +135,10 @@ impl Subject {
         Ok(())
     }
 
-    /// Runs the benchmark's own executable in the client's pod and returns what it printed.
-    pub(crate) fn measure(&self, world: &Client, command: Vec<String>) -> anyhow::Result<String> {
-        let (running, mut output) = begin(world, &self.client(), command, environment(&self.client()))?;
-        let mut printed = String::new();
-        output.read_to_string(&mut printed)?;
-        let code = running.wait()?;
-        ensure!(code == 0, "the load on {} ended with exit code {code}", self.name);
-        Ok(printed)
-    }
-
-    /// Begins a command of the benchmark's in the client's pod that runs until the result is dropped, and waits for its first line.
-    pub(crate) fn begin(&self, world: &Client, command: Vec<String>) -> anyhow::Result<Running> {
-        let (running, mut output) = begin(world, &self.client(), command, environment(&self.client()))?;
-        let mut line = String::new();
-        ensure!(output.read_line(&mut line)? > 0, "it ended with exit code {}", running.wait()?);
-        Ok(running)
-    }
-
     /// Has all that runs in both pods scheduled in real time, or as usual again.
     pub(crate) fn schedule(&self, real_time: bool) -> anyhow::Result<()> {
-        let policy = if real_time { ["--rr", "1"] } else { ["--other", "0"] };
         for workload in [self.client(), self.server()] {
-            for process in pod_processes(&workload)? {
-                let Some(pid) = process.file_name() else { continue };
-                let output = Command::new("chrt")
-                    .args(["--all-tasks", policy[0], "--pid", policy[1]])
-                    .arg(pid)
-                    .output()
-                    .context("cannot run chrt (util-linux)")?;
-                // A process that ended meanwhile needs no schedule.
-                ensure!(
-                    output.status.success() || !process.exists(),
-                    "chrt: {}; leave --realtime away where that is not allowed",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-            }
+            pod_processes(&workload)?.iter().try_for_each(|process| local::schedule(process, real_time))?;
         }
         Ok(())
     }
@@ -191,29 +158,4 @@ pub(crate) const fn argument(kind: Kind) -> &'static str {
         Kind::Echo => "echo",
         Kind::Bulk => "bulk",
     }
-}
-
-fn path_only() -> Vec<(String, String)> {
-    std::env::var("PATH").map(|path| ("PATH".to_owned(), path)).into_iter().collect()
-}
-
-fn environment(workload: &str) -> Vec<(String, String)> {
-    let mut env = path_only();
-    env.push((POD_ENV.to_owned(), workload.to_owned()));
-    env
-}
-
-/// Begins a command in a pod; its standard output is read here, its standard error is this process's.
-fn begin(
-    world: &Client,
-    target: &str,
-    command: Vec<String>,
-    env: Vec<(String, String)>,
-) -> anyhow::Result<(Running, BufReader<PipeReader>)> {
-    let (output, input) = std::io::pipe()?;
-    let nothing = std::fs::File::open("/dev/null")?;
-    let stderr = std::io::stderr();
-    let exec = Exec { target: target.to_owned(), command, env, cwd: "/".into(), user: None };
-    let running = world.exec(&exec, [nothing.as_fd(), input.as_fd(), stderr.as_fd()])?;
-    Ok((running, BufReader::new(output)))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tally};
+use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tallies};
 
 /// The largest head of an answer, in bytes: what common servers take for a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -50,7 +50,7 @@ pub(super) fn reuse_ports() {
 }
 
 /// Runs one thread per connection and adds up what they saw.
-pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
+pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tallies> {
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.connections)
@@ -61,7 +61,7 @@ pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
                 })
             })
             .collect();
-        let mut sum = Tally::default();
+        let mut sum = Tallies::new(schedule);
         for thread in threads {
             sum.merge(thread.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))?);
         }
@@ -70,8 +70,8 @@ pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
 }
 
 /// Takes the next request that is due, waits for its time, sends it and reads the answer.
-fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tally {
-    let mut tally = Tally::default();
+fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tallies {
+    let mut tallies = Tallies::new(schedule);
     let mut connection = None;
     let message = match plan.kind {
         Kind::Http => {
@@ -82,6 +82,7 @@ fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tally {
     let mut buffer = vec![0; HEAD_BYTES_MAX.max(plan.bytes)];
     while let Some(due) = schedule.due(next.fetch_add(1, Ordering::Relaxed)) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let tally = tallies.of(schedule, due);
         if due.elapsed() > ANSWER_TIMEOUT {
             // Its answer would come too late even if it were sent now.
             tally.failed += 1;
@@ -102,7 +103,7 @@ fn requests(plan: &Plan, schedule: Schedule, next: &AtomicU64) -> Tally {
             }
         }
     }
-    tally
+    tallies
 }
 
 fn exchange(
@@ -150,8 +151,8 @@ fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> 
 }
 
 /// Writes until the time is over, says that it is done, and insists that every byte arrived.
-fn bulk(plan: &Plan, schedule: Schedule) -> Tally {
-    let mut tally = Tally::default();
+fn bulk(plan: &Plan, schedule: Schedule) -> Tallies {
+    let mut tallies = Tallies::new(schedule);
     let send = || -> anyhow::Result<u64> {
         let mut stream = connect(&plan.to)?;
         let (block, mut sent) = (vec![b'x'; BULK_BYTES], 0_u64);
@@ -166,6 +167,7 @@ fn bulk(plan: &Plan, schedule: Schedule) -> Tally {
         ensure!(arrived == sent, "{arrived} of {sent} bytes arrived");
         Ok(sent)
     };
+    let tally = tallies.of(schedule, schedule.start);
     match send() {
         Ok(sent) => {
             tally.bytes = sent;
@@ -173,7 +175,7 @@ fn bulk(plan: &Plan, schedule: Schedule) -> Tally {
         }
         Err(error) => tally.failed(&error),
     }
-    tally
+    tallies
 }
 
 /// Opens connections, sends one request on each, says so and holds them until the process is killed.

@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tally};
+use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tallies};
 use crate::serve::{STREAM_PATH, message};
 
 /// Requests that are due but not yet sent: two seconds at the highest rate that one core can send. More are counted as failed.
 const DUE_MAX: usize = 65_536;
 
 /// Runs the calls and adds up what they saw.
-pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
+pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tallies> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (connections, mut callers) = (Tasks::new(), JoinSet::new());
@@ -43,11 +43,13 @@ pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tally> {
                 };
             }
         }
-        let mut sum = Tally::default();
+        let mut sum = Tallies::new(schedule);
         while let Some(tally) = callers.join_next().await {
             sum.merge(tally.context("a caller panicked")?);
         }
-        sum.failed += feed.not_sent.load(Ordering::Relaxed);
+        if let Some(last) = sum.0.last_mut() {
+            last.failed += feed.not_sent.load(Ordering::Relaxed);
+        }
         connections.stop();
         Ok(sum)
     })
@@ -118,15 +120,16 @@ struct Caller {
 }
 
 impl Caller {
-    async fn calls(self) -> Tally {
-        let mut tally = Tally::default();
+    async fn calls(self) -> Tallies {
+        let mut tallies = Tallies::new(self.feed.schedule);
         while let Some(due) = self.feed.next().await {
+            let tally = tallies.of(self.feed.schedule, due);
             match tokio::time::timeout(ANSWER_TIMEOUT, self.call()).await.context("no answer in time") {
                 Ok(Ok(())) => tally.samples.record(due.elapsed()),
                 Ok(Err(error)) | Err(error) => tally.failed(&error),
             }
         }
-        tally
+        tallies
     }
 
     fn request(&self) -> anyhow::Result<Request<()>> {
@@ -150,9 +153,10 @@ impl Caller {
         Ok(())
     }
 
-    async fn messages(self) -> Tally {
-        let (mut tally, mut open) = (Tally::default(), None);
+    async fn messages(self) -> Tallies {
+        let (mut tallies, mut open) = (Tallies::new(self.feed.schedule), None);
         while let Some(due) = self.feed.next().await {
+            let tally = tallies.of(self.feed.schedule, due);
             let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.message(&mut open));
             match answered.await.context("no answer in time") {
                 Ok(Ok(())) => tally.samples.record(due.elapsed()),
@@ -162,7 +166,7 @@ impl Caller {
                 }
             }
         }
-        tally
+        tallies
     }
 
     /// Sends a message on the open call, or on a new one, and reads as many bytes.

@@ -46,6 +46,15 @@ fn a_fixed_rate_sends_exactly_what_is_due() {
 }
 
 #[test]
+fn each_window_of_the_time_has_an_outcome_of_its_own() {
+    for kind in [Kind::Http, Kind::Grpc] {
+        let windows = run_windows(&plan(kind, server(kind), 500), 4).unwrap();
+        let counts: Vec<_> = windows.iter().map(|window| (window.succeeded, window.failed)).collect();
+        assert_eq!(counts, [(25, 0); 4], "{kind:?}");
+    }
+}
+
+#[test]
 fn without_a_rate_each_connection_sends_again_as_soon_as_it_can() {
     for kind in [Kind::Http, Kind::Grpc, Kind::Stream, Kind::Echo] {
         let outcome = run(&plan(kind, server(kind), 0)).unwrap();

@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// Bytes of each TCP message or gRPC request.
     #[arg(long, default_value_t = 128)]
     bytes: usize,
+    /// Print what came of each of so many equal parts of the time, as a list.
+    #[arg(long)]
+    windows: Option<u32>,
 }
 
 /// Runs it and prints one JSON document with what came of it.
@@ -65,13 +68,17 @@ pub(crate) struct Arguments {
 /// # Errors
 /// As [`run`].
 pub(crate) fn print(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { kind, to, rate, seconds, connections, calls, fresh, bytes } = arguments;
+    let Arguments { kind, to, rate, seconds, connections, calls, fresh, bytes, windows } = arguments;
     if fresh {
         blocking::reuse_ports();
     }
     let duration = Duration::from_secs(seconds);
-    let outcome = run(&Plan { kind, to, rate, duration, connections, calls, fresh, bytes })?;
-    println!("{}", serde_json::to_string_pretty(&outcome)?);
+    let plan = Plan { kind, to, rate, duration, connections, calls, fresh, bytes };
+    let printed = match windows {
+        None => serde_json::to_string_pretty(&run(&plan)?),
+        Some(windows) => serde_json::to_string_pretty(&run_windows(&plan, windows)?),
+    };
+    println!("{}", printed?);
     Ok(())
 }
 
@@ -125,7 +132,29 @@ pub(crate) struct Outcome {
     pub(crate) last_failure: Option<String>,
 }
 
-/// What one connection or task has seen.
+/// What one connection or task has seen in each window of the time.
+#[derive(Debug)]
+struct Tallies(Vec<Tally>);
+
+impl Tallies {
+    fn new(schedule: Schedule) -> Self {
+        Self(std::iter::repeat_with(Tally::default).take(schedule.windows as usize).collect())
+    }
+
+    /// That of the window in which a request was due.
+    fn of(&mut self, schedule: Schedule, due: Instant) -> &mut Tally {
+        let window = schedule.window(due).min(self.0.len() - 1);
+        &mut self.0[window]
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            own.merge(other);
+        }
+    }
+}
+
+/// What was seen in one window.
 #[derive(Debug, Default)]
 struct Tally {
     samples: Samples,
@@ -174,9 +203,18 @@ struct Schedule {
     start: Instant,
     rate: u32,
     duration: Duration,
+    /// Equal parts of the duration, at least one.
+    windows: u32,
 }
 
 impl Schedule {
+    /// In which window this is.
+    fn window(&self, due: Instant) -> usize {
+        let window = self.duration / self.windows;
+        let since = due.saturating_duration_since(self.start).as_nanos();
+        since.checked_div(window.as_nanos()).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
     /// The time of request `n`; `None`: the load is over. Without a rate it is due at once.
     fn due(&self, n: u64) -> Option<Instant> {
         let due = match self.rate {
@@ -192,15 +230,35 @@ impl Schedule {
 /// # Errors
 /// When the first connection cannot be made; later failures are counted.
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
+    let (tallies, took) = send(plan, 1)?;
+    let all = tallies.0.into_iter().reduce(|mut sum, window| {
+        sum.merge(window);
+        sum
+    });
+    Ok(all.unwrap_or_default().outcome(took))
+}
+
+/// The same, with an outcome of each of so many equal parts of the time: a request counts where it was due.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_windows(plan: &Plan, windows: u32) -> anyhow::Result<Vec<Outcome>> {
+    anyhow::ensure!(windows > 0, "--windows must be at least 1");
+    let (tallies, _) = send(plan, windows)?;
+    Ok(tallies.0.into_iter().map(|window| window.outcome(plan.duration / windows)).collect())
+}
+
+/// Sends all of it; gives what was seen, and how long it took.
+fn send(plan: &Plan, windows: u32) -> anyhow::Result<(Tallies, Duration)> {
     anyhow::ensure!(plan.connections > 0 && plan.calls > 0, "--connections and --calls must be at least 1");
     drop(blocking::connect(&plan.to).with_context(|| format!("cannot reach {}", plan.to))?);
     let start = Instant::now();
-    let schedule = Schedule { start, rate: plan.rate, duration: plan.duration };
-    let tally = match plan.kind {
+    let schedule = Schedule { start, rate: plan.rate, duration: plan.duration, windows };
+    let tallies = match plan.kind {
         Kind::Grpc | Kind::Stream => grpc::run(plan, schedule)?,
         _ => blocking::run(plan, schedule)?,
     };
-    Ok(tally.outcome(start.elapsed()))
+    Ok((tallies, start.elapsed()))
 }
 
 #[cfg(test)]
