@@ -60,21 +60,28 @@ proptest! {
         window in prop_oneof![1000..70_000_u32, Just(1 << 20)],
         up in 0..300_000_usize,
         down in 0..300_000_usize,
-        piece in 1..100_000_usize,
+        piece in 100..100_000_usize,
     ) {
         in_time(async {
             let limits = Limits { stream_window: window, connection_window: window.max(65_535), ..LIMITS };
             let mut world = world(limits).await;
             let (near, far) = world.tunnel().await;
             let bytes = |count: usize| (0..count).map(|n| (n * 31 + count) as u8).collect::<Vec<_>>();
-            let send = async |mut to: Tunnel, count: usize, expected: usize| {
-                for part in bytes(count).chunks(piece) {
-                    to.write_all(part).await.unwrap();
-                }
-                to.shutdown().await.unwrap();
-                let mut came = Vec::new();
-                to.read_to_end(&mut came).await.unwrap();
-                assert!(came == bytes(expected));
+            // Both ends read while they write: else two closed windows would wait for each other.
+            let send = async |tunnel: Tunnel, count: usize, expected: usize| {
+                let (mut from, mut to) = tokio::io::split(tunnel);
+                let writing = async {
+                    for part in bytes(count).chunks(piece) {
+                        to.write_all(part).await.unwrap();
+                    }
+                    to.shutdown().await.unwrap();
+                };
+                let reading = async {
+                    let mut came = Vec::new();
+                    from.read_to_end(&mut came).await.unwrap();
+                    assert!(came == bytes(expected));
+                };
+                tokio::join!(writing, reading);
             };
             tokio::join!(send(near, up, down), send(far, down, up));
             // And credit was given back for all of it: the next one is as good.
