@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conduit_logic::http2::connection::{Connection, Event, Limits};
 use conduit_logic::http2::fields::Fields;
@@ -41,6 +41,8 @@ struct State {
     http: Connection,
     tunnels: Streams<Open>,
     waker: Option<Waker>,
+    /// When the last tunnel was opened.
+    used: Instant,
     /// Nobody will open tunnels any more: it ends with its last one.
     let_go: bool,
     draining: bool,
@@ -96,8 +98,8 @@ impl Trunk {
     }
 
     fn new(http: Connection, accept: Option<Accept>) -> Arc<Self> {
-        let (waker, tunnels) = (None, Streams::default());
-        let state = State { http, tunnels, waker, let_go: false, draining: false, ended: false };
+        let (waker, tunnels, used) = (None, Streams::default(), Instant::now());
+        let state = State { http, tunnels, waker, used, let_go: false, draining: false, ended: false };
         Arc::new(Self { told: CancellationToken::new(), accept, state: Mutex::new(state) })
     }
 
@@ -110,6 +112,13 @@ impl Trunk {
     pub fn is_over(&self) -> bool {
         let state = self.lock();
         state.ended || state.http.is_going_away()
+    }
+
+    /// Whether nobody has used it for so long.
+    #[must_use]
+    pub fn is_idle(&self, age: Duration) -> bool {
+        let state = self.lock();
+        state.tunnels.is_empty() && state.used.elapsed() >= age
     }
 
     /// Whether there is room for one more tunnel.
@@ -127,6 +136,7 @@ impl Trunk {
         }
         let stream = state.http.open(head.iter(), false)?;
         state.tunnels.insert(stream, Open::default());
+        state.used = Instant::now();
         wake(state.waker.as_ref());
         Some(Tunnel::new(self.clone(), stream))
     }

@@ -164,3 +164,19 @@ fn a_tunnel_that_is_refused_says_so_and_a_connection_that_is_lost_breaks_all() {
         assert!(world.near.open(&head).is_none() && world.near.is_over());
     });
 }
+
+#[test]
+fn a_connection_is_idle_without_tunnels_and_ends_in_order_when_it_is_let_go() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        assert!(world.near.is_idle(Duration::ZERO) && !world.near.is_idle(DEADLINE));
+        let (mut near, mut far) = world.tunnel().await;
+        assert!(!world.near.is_idle(Duration::ZERO));
+        world.near.let_go();
+        near.write_all(b"x").await.unwrap();
+        assert_eq!(far.read_u8().await.unwrap(), b'x');
+        drop((near, far));
+        crate::control::fake::until("it has ended", || world.near.is_over()).await;
+        assert_eq!(world.tasks.wait(DEADLINE).await, 0, "and so has the other end");
+    });
+}

@@ -215,7 +215,7 @@ impl Service {
     pub fn drop_idle(&self, age: Duration) {
         let endpoints = self.state.lock().unwrap_or_else(PoisonError::into_inner).endpoints.clone();
         for endpoint in endpoints.iter() {
-            endpoint.pool.idle.drop_older(age);
+            endpoint.pool.drop_idle(age);
         }
     }
 

@@ -136,9 +136,10 @@ impl Client {
                     }
                 }
             }
-            Event::Reset { stream, code, .. } => {
+            Event::Reset { stream, code, ours } => {
                 if let Some(call) = state.calls.remove(stream) {
-                    call.client_gone(code);
+                    // What the client did wrong is not the server's business.
+                    call.client_gone(if ours { Code::CANCEL } else { code });
                 }
             }
             Event::Sent { stream, sent } => {

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conduit_logic::http2::fields::Fields;
@@ -64,8 +65,8 @@ impl Drop for Tunnels {
 struct Shared<T> {
     // Guards the list, for a push, a removal or a scan; never held while waiting.
     connections: Mutex<Vec<T>>,
-    // Held while one connection is opened, so that a burst of first requests opens one and not many.
-    opening: tokio::sync::Mutex<()>,
+    // Held while one connection is opened, so that a burst of first requests opens one and not many. In it: when that failed last.
+    opening: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl<T> Default for Shared<T> {
@@ -109,6 +110,15 @@ impl Carry {
 }
 
 impl Pool {
+    /// Closes connections that nobody has used for `age`.
+    pub fn drop_idle(&self, age: Duration) {
+        self.idle.drop_older(age);
+        for shared in [&self.http1, &self.tunnels] {
+            shared.lock().retain(|connection| !connection.trunk.is_idle(age));
+        }
+        self.http2.lock().retain(|held| !held.0.is_idle(age));
+    }
+
     /// An HTTP/1 connection, one that waited or a new one.
     ///
     /// # Errors
@@ -154,18 +164,19 @@ impl Pool {
     /// # Errors
     /// When none can be opened: nothing was sent.
     pub async fn http2(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Arc<Server>, Failure> {
-        let _opening = self.http2.opening.lock().await;
+        let mut opening = self.http2.turn(endpoint).await?;
         loop {
             if let Some(open) = self.http2_open() {
                 return Ok(open);
             }
             let young = self.http2.lock().last().map(|held| held.0.told.clone());
-            if !has_told(outbound, young).await {
+            if !has_told(outbound, endpoint, young, &mut opening).await? {
                 break;
             }
         }
         self.http2.has_place(endpoint)?;
-        let (io, tls) = self.open(outbound, endpoint, Carry::Http2).await?;
+        let opened = self.open(outbound, endpoint, Carry::Http2).await;
+        let (io, tls) = opened.inspect_err(|_| *opening = Some(Instant::now()))?;
         let proof = match &io {
             Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1).map(Arc::from),
             _ => None,
@@ -218,18 +229,19 @@ impl Pool {
         if let Some(open) = shared.open(&head) {
             return Ok(open);
         }
-        let _opening = shared.opening.lock().await;
+        let mut opening = shared.turn(endpoint).await?;
         loop {
             if let Some(open) = shared.open(&head) {
                 return Ok(open);
             }
             let young = shared.lock().last().map(|young| young.trunk.told.clone());
-            if !has_told(outbound, young).await {
+            if !has_told(outbound, endpoint, young, &mut opening).await? {
                 break;
             }
         }
         shared.has_place(endpoint)?;
-        let (io, tls) = self.open(outbound, endpoint, carry).await?;
+        let opened = self.open(outbound, endpoint, carry).await;
+        let (io, tls) = opened.inspect_err(|_| *opening = Some(Instant::now()))?;
         if alpn(&io) == Some(ALPN_HTTP1) {
             return Ok((Stream::new(io), tls));
         }
@@ -303,6 +315,21 @@ impl<T> Shared<T> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The turn to open a connection. Whoever waited for it while opening one failed has failed with it: one after the other they would
+    /// wait for the connect timeout each.
+    async fn turn(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<tokio::sync::MutexGuard<'_, Option<Instant>>, Failure> {
+        let since = Instant::now();
+        let opening = self.opening.lock().await;
+        if opening.is_some_and(|failed| failed >= since) {
+            let detail = format!("connecting to {} failed for a request before this one", endpoint.addr);
+            return Err(Failure::late(Reason::Connect, detail));
+        }
+        Ok(opening)
+    }
+
     /// Whether one more connection may be opened.
     fn has_place(&self, endpoint: &Endpoint) -> Result<(), Failure> {
         if self.lock().len() < SHARED_MAX {
@@ -335,14 +362,30 @@ fn alpn(io: &Io) -> Option<&[u8]> {
 }
 
 /// Whether a connection that was opened just now has said meanwhile how many streams it has room for.
-async fn has_told(outbound: &Outbound, young: Option<CancellationToken>) -> bool {
-    match young.filter(|told| !told.is_cancelled()) {
-        Some(told) => tokio::time::timeout(outbound.dialer.timeout, told.cancelled()).await.is_ok(),
-        None => false,
+///
+/// # Errors
+/// When it says nothing: its peer is not well.
+async fn has_told(
+    outbound: &Outbound,
+    endpoint: &Endpoint,
+    young: Option<CancellationToken>,
+    opening: &mut Option<Instant>,
+) -> Result<bool, Failure> {
+    let Some(told) = young.filter(|told| !told.is_cancelled()) else { return Ok(false) };
+    if tokio::time::timeout(outbound.dialer.timeout, told.cancelled()).await.is_ok() {
+        return Ok(true);
     }
+    *opening = Some(Instant::now());
+    let detail =
+        format!("{} has not said within the connect timeout how many streams it takes", endpoint.addr);
+    Err(Failure::late(Reason::Connect, detail))
 }
 
 /// Whether the endpoint has a proxy that is spoken to in mutual TLS.
 fn is_meshed(outbound: &Outbound, endpoint: &Endpoint) -> bool {
     endpoint.identity.is_some() && !outbound.is_own(endpoint.addr.ip())
 }
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use conduit_logic::http2::connection::{Connection, Event, Limits};
 use conduit_logic::http2::fields::{Field, Fields};
@@ -49,6 +50,8 @@ struct State {
     http: Connection,
     askers: Streams<Asker>,
     waker: Option<Waker>,
+    /// When the last stream was opened.
+    used: Instant,
     /// The pool has let it go: it ends with its last stream.
     let_go: bool,
     ended: bool,
@@ -84,7 +87,8 @@ impl Server {
         limits: Limits,
     ) -> Arc<Self> {
         let http = Connection::client(limits);
-        let state = State { http, askers: Streams::default(), waker: None, let_go: false, ended: false };
+        let (askers, waker, used) = (Streams::default(), None, Instant::now());
+        let state = State { http, askers, waker, used, let_go: false, ended: false };
         Arc::new(Self { addr, tls, proof, told: CancellationToken::new(), state: Mutex::new(state) })
     }
 
@@ -97,6 +101,13 @@ impl Server {
     pub fn is_over(&self) -> bool {
         let state = self.lock();
         state.ended || state.http.is_going_away()
+    }
+
+    /// Whether nobody has used it for so long.
+    #[must_use]
+    pub fn is_idle(&self, age: Duration) -> bool {
+        let state = self.lock();
+        state.askers.is_empty() && state.used.elapsed() >= age
     }
 
     /// Whether there is room for one more stream.
@@ -122,6 +133,7 @@ impl Server {
         let ends = ended && trailers.is_none();
         let stream = state.http.open(head, ends && body.is_empty())?;
         state.askers.insert(stream, asker);
+        state.used = Instant::now();
         let sent = if body.is_empty() { 0 } else { state.http.send_data(stream, body, ends).bytes };
         if let Some(trailers) = trailers {
             state.http.send_trailers(stream, trailers.clone());
