@@ -25,6 +25,8 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
+/// Interim heads before one response. Windows do not bound them; servers send one or two.
+const INTERIMS_MAX: u8 = 16;
 /// So many streams that are gone are remembered, since what the peer sends on one that we reset may have been on its way: as many as
 /// may be open at once, as usual.
 const GONE_MAX: usize = 256;
@@ -151,6 +153,8 @@ struct Stream {
     /// What came and was not released, and what was released and is not told yet.
     held: usize,
     owed: usize,
+    /// Interim heads that came.
+    interims: u8,
     /// The peer's head came, and all of its message.
     headed: bool,
     received: bool,
@@ -480,6 +484,11 @@ impl Connection {
             return Ok(());
         };
         open.headed = !interim(&facts);
+        open.interims += u8::from(!open.headed);
+        if open.interims > INTERIMS_MAX {
+            self.fault(stream, Code::ENHANCE_YOUR_CALM, events);
+            return Ok(());
+        }
         open.received = end;
         // A response without a body may say how long it would be.
         open.left = facts.length.filter(|_| !end);
@@ -503,6 +512,7 @@ impl Connection {
             recv_window: i64::from(self.limits.stream_window),
             held: 0,
             owed: 0,
+            interims: 0,
             headed: false,
             received: false,
             left: None,

@@ -266,6 +266,10 @@ fn a_server_that_breaks_the_rules_loses_its_stream_or_the_connection() {
         assert_eq!(received, Ok(()), "{what}");
         assert_eq!(events, [Event::Reset { stream: 1, code, ours: true }], "{what}");
     }
+    let early = head(0, &[0x08, 3, b'1', b'0', b'3']);
+    assert_eq!(answer(&early.repeat(16)).0.len(), 16);
+    let last = answer(&early.repeat(17)).0.pop();
+    assert_eq!(last, Some(Event::Reset { stream: 1, code: Code::ENHANCE_YOUR_CALM, ours: true }));
     assert_eq!(answer(&frame(HEADERS, END_HEADERS, 3, &[0x88])).1, Err(Code::PROTOCOL_ERROR));
     assert_eq!(answer(&frame(HEADERS, END_HEADERS, 2, &[0x88])).1, Err(Code::PROTOCOL_ERROR));
     let pushes = frame(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 1]);

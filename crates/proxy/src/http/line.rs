@@ -4,12 +4,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use conduit_logic::http2::connection::OUT_BYTES_MAX;
 use conduit_logic::http2::wire::Code;
 use tokio::io::AsyncWrite as _;
 
 use crate::tcp::stream::{Stream, keep_spare};
+
+/// What is given to the last words on a connection, and to their being read: a peer that is there reads at once.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the socket carries. Other tasks change it as well, and wake the one that moves it.
 pub trait End {
@@ -112,12 +116,26 @@ impl Line {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes the last words, and ends it in order.
-    ///
-    /// # Errors
-    /// When the peer does not take them.
-    pub async fn finish(mut self, end: &impl End) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_write(cx, end)).await?;
-        self.stream.finish().await
+    /// Writes the last words, and ends it in order. A peer that does not read them is left.
+    pub async fn finish(mut self, end: &impl End) {
+        let said = async {
+            std::future::poll_fn(|cx| self.poll_write(cx, end)).await?;
+            self.stream.finish().await
+        };
+        _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, said).await;
+    }
+}
+
+/// Remembers whom to wake.
+pub fn remember(known: &mut Option<Waker>, waker: &Waker) {
+    if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        *known = Some(waker.clone());
+    }
+}
+
+/// Has the task that moves the bytes write what is to be written.
+pub fn wake(known: Option<&Waker>) {
+    if let Some(waker) = known {
+        waker.wake_by_ref();
     }
 }

@@ -15,15 +15,13 @@ use conduit_logic::http2::streams::Streams;
 use conduit_logic::http2::wire::Code;
 use tokio_util::sync::CancellationToken;
 
-use super::line::{End, Ended, Line};
+use super::line::{End, Ended, Line, remember, wake};
 use super::tunnel::Tunnel;
 use crate::tcp::stream::{SCRATCH_BYTES, Stream, spare};
 
 /// So many tunnels are opened on one connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to allow at
 /// least 100.
 const TUNNELS_MAX: usize = 256;
-/// What is given to the last words on a connection: a peer that is there reads at once.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes a tunnel that the peer asks for, with what it says of it.
 pub type Accept = Box<dyn Fn(Tunnel, Fields) + Send + Sync>;
@@ -71,13 +69,6 @@ impl Open {
     }
 }
 
-/// Has the task that moves the bytes write what is to be written.
-fn wake(waker: Option<&Waker>) {
-    if let Some(waker) = waker {
-        waker.wake_by_ref();
-    }
-}
-
 impl fmt::Debug for Trunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trunk").finish_non_exhaustive()
@@ -119,13 +110,6 @@ impl Trunk {
     pub fn is_idle(&self, age: Duration) -> bool {
         let state = self.lock();
         state.tunnels.is_empty() && state.used.elapsed() >= age
-    }
-
-    /// Whether there is room for one more tunnel.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let state = self.lock();
-        !state.ended && state.http.has_room(TUNNELS_MAX)
     }
 
     /// Asks for a tunnel. `None` when there is no room any more.
@@ -184,8 +168,7 @@ impl Trunk {
         }
         self.told.cancel();
         if matches!(ended, Ended::Done | Ended::Refused(_)) {
-            // A peer that does not read is left.
-            _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, line.finish(&self)).await;
+            line.finish(&self).await;
         }
     }
 }
@@ -193,9 +176,7 @@ impl Trunk {
 impl End for Arc<Trunk> {
     fn output(&self, waker: &Waker, out: &mut Vec<u8>) {
         let state = &mut *self.lock();
-        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            state.waker = Some(waker.clone());
-        }
+        remember(&mut state.waker, waker);
         let mut events = Vec::new();
         state.http.pump(&mut events);
         for event in events {

@@ -7,7 +7,6 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use conduit_logic::http2::frames::{Broken, Frames, Watch};
 use conduit_logic::http2::wire::{self, Code, STREAM_MAX};
@@ -17,10 +16,8 @@ use tokio::io::AsyncWrite as _;
 use super::accept::Conn;
 use super::calls::Calls;
 use super::forward::{self, Ends};
+use crate::http::line::LAST_WORDS_TIMEOUT;
 use crate::tcp::stream::{Io, Stream};
-
-/// What is given to the last words to a peer, and to their being read: a peer that is there reads at once.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One direction: watched, and what of it is not passed on yet.
 struct Way {

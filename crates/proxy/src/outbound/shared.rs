@@ -13,7 +13,7 @@ use conduit_logic::http2::wire::Code;
 use tokio_util::sync::CancellationToken;
 
 use super::streams::Client;
-use crate::http::line::{End, Ended, Line};
+use crate::http::line::{End, Ended, Line, remember, wake};
 use crate::tcp::stream::Stream;
 use crate::telemetry::TlsFacts;
 
@@ -71,9 +71,7 @@ impl Drop for Held {
 
 impl State {
     fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        wake(self.waker.as_ref());
     }
 }
 
@@ -202,8 +200,7 @@ impl Server {
             asker.client.lost(asker.stream, &self, &why);
         }
         if matches!(ended, Ended::Done | Ended::Refused(_)) {
-            // A peer that does not read is left.
-            _ = tokio::time::timeout(super::streams::LAST_WORDS_TIMEOUT, line.finish(&*self)).await;
+            line.finish(&*self).await;
         }
     }
 }
@@ -213,9 +210,7 @@ impl End for Server {
         let mut events = Vec::new();
         let told = {
             let mut state = self.lock();
-            if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                state.waker = Some(waker.clone());
-            }
+            remember(&mut state.waker, waker);
             state.http.pump(&mut events);
             std::mem::swap(&mut state.http.out, out);
             state.told(events)

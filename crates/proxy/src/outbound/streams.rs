@@ -8,7 +8,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
 use conduit_logic::http2::connection::{Connection, Event, Limits};
 use conduit_logic::http2::streams::Streams;
@@ -20,11 +19,8 @@ use super::balance::Service;
 use super::call::Call;
 use super::shared::Server;
 use crate::config::Config;
-use crate::http::line::{End, Ended, Line};
+use crate::http::line::{End, Ended, Line, remember, wake};
 use crate::http::streams::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
-
-/// What is given to the last words on a connection: a peer that is there reads at once.
-pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection of the application's.
 pub struct Client {
@@ -51,9 +47,7 @@ pub struct State {
 impl State {
     /// Has the task that moves the bytes write what is to be written.
     pub fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        wake(self.waker.as_ref());
     }
 }
 
@@ -102,8 +96,7 @@ pub async fn serve(conn: Conn) {
             if matches!(ended, Ended::Done) {
                 served.lock().http.end(Code::NO_ERROR);
             }
-            // A client that does not read is left.
-            _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, line.finish(&served)).await;
+            line.finish(&served).await;
         }
         Ended::Peer | Ended::Broke(_) => {}
     }
@@ -127,9 +120,7 @@ impl Client {
 impl End for Arc<Client> {
     fn output(&self, waker: &Waker, out: &mut Vec<u8>) {
         let state = &mut *self.lock();
-        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            state.waker = Some(waker.clone());
-        }
+        remember(&mut state.waker, waker);
         let mut events = Vec::new();
         state.http.pump(&mut events);
         for event in events {
