@@ -45,6 +45,8 @@ fn proxy(settings: &Settings, mesh: &Mesh) -> Value {
         "volumeMounts": [{"name": names::VOLUME, "mountPath": names::VOLUME_PATH, "readOnly": true}],
     });
     container["livenessProbe"]["periodSeconds"] = json!(10);
+    // On a node without CPU to spare a proxy that works may need more than the default second to say so.
+    container["livenessProbe"]["timeoutSeconds"] = json!(5);
     container["readinessProbe"]["periodSeconds"] = json!(5);
     if settings.sidecar == Sidecar::Native {
         container["restartPolicy"] = json!("Always");
