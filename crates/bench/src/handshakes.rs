@@ -106,11 +106,8 @@ async fn certificate(tasks: &Tasks) -> Result<Credentials> {
     let settings = Arc::new(run.into_config()?);
     let credentials = Credentials::new(settings.read_trust_anchors()?)?;
     identity::start(&settings, &credentials, tasks, &Readiness::new(), &Telemetry::new());
-    let begun = Instant::now();
-    while !credentials.has_certificate() {
-        ensure!(begun.elapsed() < CERTIFICATE_MAX, "no certificate within {CERTIFICATE_MAX:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let certified = tokio::time::timeout(CERTIFICATE_MAX, credentials.certified()).await;
+    ensure!(certified.is_ok(), "no certificate within {CERTIFICATE_MAX:?}");
     Ok(credentials)
 }
 

@@ -154,7 +154,7 @@ impl Report {
                 Kind::Bulk => format!("{:.0} MB", value / 1e6),
                 _ => format!("{value:.0}"),
             };
-            for subject in self.subjects() {
+            for subject in self.subjects_of(case) {
                 let most = self.median_of(subject, case, Run::per_second);
                 let per_unit = self.median_of(subject, case, Run::cpu_per_unit);
                 let direct = self.median_of(DIRECT, case, Run::per_second);

@@ -66,12 +66,15 @@ pub(crate) struct Case {
     pub(crate) calls: usize,
     /// Whether each request makes a new connection.
     pub(crate) fresh: bool,
+    /// Whether the server has no proxy; that says nothing of other subjects than Conduit.
+    #[serde(default)]
+    pub(crate) unmeshed: bool,
 }
 
 impl Case {
     /// The name of a load, as people say it.
     pub(crate) fn name(self) -> String {
-        let Self { kind, rate, connections, calls, fresh } = self;
+        let Self { kind, rate, connections, calls, fresh, unmeshed } = self;
         let kind = match kind {
             Kind::Http => "HTTP/1.1",
             Kind::Grpc => "gRPC unary",
@@ -81,6 +84,7 @@ impl Case {
         };
         match (self.kind, rate) {
             _ if fresh => format!("{kind}, new connections"),
+            _ if unmeshed => format!("{kind} to a server without a proxy, {connections}"),
             (_, 1..) => format!("{kind} {rate}/s"),
             (Kind::Grpc | Kind::Stream, 0) => format!("{kind}, {connections} × {calls}"),
             (_, 0) => format!("{kind}, {connections}"),
@@ -159,6 +163,12 @@ impl Report {
     pub(crate) fn median_of(&self, subject: &str, case: Case, value: impl Fn(&Run) -> f64) -> f64 {
         let runs = self.runs.iter().filter(|run| run.subject == subject && run.case == case);
         median(runs.map(value).collect())
+    }
+
+    /// The subjects that had this load.
+    pub(crate) fn subjects_of(&self, case: Case) -> Vec<&str> {
+        let had = |name: &&str| self.runs.iter().any(|run| run.subject == *name && run.case == case);
+        self.subjects().into_iter().filter(had).collect()
     }
 
     /// All failures, not their median: one is one too many.

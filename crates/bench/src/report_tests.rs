@@ -4,7 +4,7 @@ use super::*;
 
 /// A load of the tests: HTTP/1.1 at a rate.
 pub(crate) fn http(rate: u32) -> Case {
-    Case { kind: Kind::Http, rate, connections: 16, calls: 1, fresh: false }
+    Case { kind: Kind::Http, rate, connections: 16, calls: 1, fresh: false, unmeshed: false }
 }
 
 /// A run of 1,000 requests in which each proxy used `cpu` seconds.
@@ -37,7 +37,15 @@ fn loads_are_named_by_what_tells_them_apart() {
         http(0),
         Case { fresh: true, ..http(0) },
         Case { kind: Kind::Grpc, connections: 8, calls: 32, ..http(0) },
+        Case { kind: Kind::Bulk, connections: 1, unmeshed: true, ..http(0) },
     ]
     .map(Case::name);
-    assert_eq!(names, ["HTTP/1.1 500/s", "HTTP/1.1, 16", "HTTP/1.1, new connections", "gRPC unary, 8 × 32"]);
+    let expected = [
+        "HTTP/1.1 500/s",
+        "HTTP/1.1, 16",
+        "HTTP/1.1, new connections",
+        "gRPC unary, 8 × 32",
+        "TCP bulk to a server without a proxy, 1",
+    ];
+    assert_eq!(names, expected);
 }

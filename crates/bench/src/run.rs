@@ -161,7 +161,7 @@ fn measure(plan: &Plan, world: &Client, dir: &Path) -> anyhow::Result<Report> {
     ensure!(!cases.is_empty(), "no load has {:?} in its name", plan.only.as_deref().unwrap_or_default());
     for repeat in 1..=plan.repeats {
         for case in &cases {
-            for subject in &subjects {
+            for subject in subjects.iter().filter(|subject| !case.unmeshed || subject.is_ours()) {
                 let run = one(plan, world, &executable, subject, *case)
                     .with_context(|| format!("{} on {}", case.name(), subject.name))?;
                 tell(plan, repeat, &run);
@@ -265,7 +265,7 @@ fn busy(
 
 /// Those at a fixed rate, then those of most throughput.
 fn cases(plan: &Plan) -> Vec<Case> {
-    let case = |kind, rate, connections, calls| Case { kind, rate, connections, calls, fresh: false };
+    let case = |kind, rate, connections, calls| Case { kind, rate, connections, calls, fresh: false, unmeshed: false };
     let mut all = Vec::new();
     all.extend(RATES.map(|rate| case(Kind::Http, rate, CONNECTIONS, 1)));
     all.extend(RATES.map(|rate| case(Kind::Grpc, rate, 1, CALLS_FIXED)));
@@ -279,6 +279,7 @@ fn cases(plan: &Plan) -> Vec<Case> {
         case(Kind::Echo, 0, CONNECTIONS_MOST, 1),
         // One connection: a second would share the same two CPUs.
         case(Kind::Bulk, 0, 1, 1),
+        Case { unmeshed: true, ..case(Kind::Bulk, 0, 1, 1) },
         Case { fresh: true, ..case(Kind::Http, 0, CONNECTIONS, 1) },
         Case { fresh: true, ..case(Kind::Echo, 0, CONNECTIONS, 1) },
     ]);
@@ -292,7 +293,8 @@ fn one(plan: &Plan, world: &Client, executable: &Path, subject: &Subject, case: 
     let real_time = plan.realtime && case.rate > 0;
     subject.schedule(real_time)?;
     let load = |seconds: u64| {
-        let to = subject.target(case.kind);
+        let to =
+            if case.unmeshed { Subject::new(DIRECT, None).target(case.kind) } else { subject.target(case.kind) };
         let [rate, seconds, connections, calls] =
             [u64::from(case.rate), seconds, case.connections as u64, case.calls as u64]
                 .map(|n| n.to_string());

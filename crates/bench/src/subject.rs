@@ -45,6 +45,11 @@ impl Subject {
         Self { name: name.to_owned(), script, proxies: Vec::new() }
     }
 
+    /// Whether it is Conduit, or has no proxy: names of services work as in the mesh.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.script.is_none()
+    }
+
     /// The client's workload.
     pub(crate) fn client(&self) -> String {
         format!("client-{}", self.name)
@@ -67,7 +72,7 @@ impl Subject {
 
     /// Starts both pods and what is between them. `keys` holds certificates for another proxy.
     pub(crate) fn start(&mut self, world: &Client, executable: &Path, keys: &Path) -> anyhow::Result<()> {
-        let unmeshed = self.name == DIRECT || self.script.is_some();
+        let unmeshed = self.name == DIRECT || !self.is_ours();
         for workload in [self.server(), self.client()] {
             let mut command = vec![executable.display().to_string(), "serve".to_owned()];
             let mut spec = Spec::new(&workload, command.clone());

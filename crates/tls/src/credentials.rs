@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme, version};
+use tokio::sync::Notify;
 
 use crate::Error;
 use crate::verify::{Anchors, Verifier, peer_identity};
@@ -53,6 +54,7 @@ pub(crate) struct Current {
 pub struct Credentials {
     current: Arc<ArcSwapOption<Current>>,
     anchors: Arc<ArcSwap<Anchors>>,
+    installed: Arc<Notify>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -63,7 +65,8 @@ impl Credentials {
     /// When there is no anchor, or one cannot be read.
     pub fn new(anchors: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
         let anchors = Arc::new(ArcSwap::from_pointee(Anchors::new(anchors)?));
-        Ok(Self { current: Arc::default(), anchors, provider: Arc::new(aws_lc_rs::default_provider()) })
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Ok(Self { current: Arc::default(), anchors, installed: Arc::default(), provider })
     }
 
     /// Puts a certificate in force, for every handshake from now on.
@@ -79,7 +82,20 @@ impl Credentials {
             self.anchors.store(Arc::new(Anchors::new(anchors)?));
         }
         self.current.store(Some(Arc::new(Current { key: Arc::new(key), identity, not_before, not_after })));
+        self.installed.notify_waiters();
         Ok(())
+    }
+
+    /// Waits until there is a certificate that has not ended.
+    pub async fn certified(&self) {
+        loop {
+            // Asked for before looking, so that one installed in between is not missed.
+            let installed = self.installed.notified();
+            if self.has_certificate() {
+                return;
+            }
+            installed.await;
+        }
     }
 
     /// Trusts these anchors from now on, for every handshake; the certificate stays.

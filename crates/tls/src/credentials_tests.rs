@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Facts, facts};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rcgen::{
@@ -218,6 +219,23 @@ fn what_does_not_fit_is_not_installed() {
     assert!(!credentials.has_certificate());
     assert_eq!(credentials.anchors(), vec![ca.anchor()]);
     assert!(matches!(Credentials::new(Vec::new()), Err(Error::NoAnchor)));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_certificate_hears_of_the_first_that_has_not_ended() {
+    let ca = Authority::new("a");
+    let credentials = Credentials::new(vec![ca.anchor()]).unwrap();
+    let waiting = credentials.certified();
+    let mut waiting = std::pin::pin!(waiting);
+    let mut poll = || Future::poll(waiting.as_mut(), &mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending());
+    let mut ended = ca.issue(&[id("web").as_str()], 4000);
+    ended.not_after = SystemTime::now() - Duration::from_secs(1);
+    credentials.install(ended).unwrap();
+    assert!(poll().is_pending());
+    credentials.install(ca.issue(&[id("web").as_str()], 4000)).unwrap();
+    assert!(poll().is_ready());
+    credentials.certified().await;
 }
 
 #[test]

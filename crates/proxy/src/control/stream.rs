@@ -33,8 +33,6 @@ use crate::telemetry::Telemetry;
 const REQUESTS_MAX: usize = 8;
 /// How often addresses that nobody uses are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How often it is looked whether there is a certificate yet.
-const CERTIFICATE_POLL: Duration = Duration::from_millis(20);
 
 /// Follows the controller.
 pub(super) struct Follow {
@@ -48,9 +46,7 @@ pub(super) struct Follow {
 impl Follow {
     /// Until dropped.
     pub(super) async fn run(self) {
-        while !self.credentials.has_certificate() {
-            tokio::time::sleep(CERTIFICATE_POLL).await;
-        }
+        self.credentials.certified().await;
         let mut backoff = Backoff::default();
         loop {
             match self.stream(&mut backoff).await {

@@ -87,12 +87,19 @@ pub struct Snapshot {
 pub struct Picked {
     /// The endpoint.
     pub state: Arc<EndpointState>,
+    destination: Arc<Destination>,
 }
 
 impl Picked {
-    fn new(state: Arc<EndpointState>) -> Self {
+    fn new(state: Arc<EndpointState>, destination: Arc<Destination>) -> Self {
         state.lock().0.begin();
-        Self { state }
+        Self { state, destination }
+    }
+
+    /// The service that it was picked for; `None` when the address is a pod's own.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceName> {
+        self.destination.service.as_ref()
     }
 
     /// The endpoint answered, after `latency`.
@@ -220,31 +227,55 @@ impl Service {
     }
 
     /// Picks an endpoint that is not among `tried`: of two at random the cheaper one. An endpoint that is due for a probe is
-    /// picked first; those that the breaker took out come last, since trying them beats failing for certain.
+    /// picked first where it is seen; those that the breaker took out come last, since trying them beats failing for certain.
     #[must_use]
     pub fn pick(&self, tried: &[Arc<EndpointState>]) -> Option<Picked> {
-        let (_, endpoints) = self.view()?;
+        let (destination, endpoints) = self.view()?;
         let now = Instant::now();
-        let untried = |e: &&Arc<EndpointState>| !tried.iter().any(|t| t.endpoint.addr == e.endpoint.addr);
-        let mut usable: Vec<&Arc<EndpointState>> = Vec::new();
-        let mut out: Vec<&Arc<EndpointState>> = Vec::new();
-        for state in endpoints.iter().filter(untried) {
-            let mut load = state.lock();
-            match load.1.permit(now) {
-                Permit::Use => usable.push(state),
-                Permit::Probe => {
-                    load.1.probe(now);
-                    drop(load);
-                    return Some(Picked::new(state.clone()));
-                }
-                Permit::Avoid => out.push(state),
-            }
-        }
-        let among = if usable.is_empty() { &out } else { &usable };
-        let (first, second) = two_of(among.len(), (fastrand::usize(..), fastrand::usize(..)))?;
-        let cost = |state: &EndpointState| state.lock().0.cost(now, state.endpoint.weight);
-        let (first, second) = (among[first], among[second]);
-        let chosen = if Arc::ptr_eq(first, second) || cost(first) <= cost(second) { first } else { second };
-        Some(Picked::new(chosen.clone()))
+        let sampled = if tried.is_empty() { sample(&endpoints, now) } else { None };
+        let state = match sampled {
+            Some(state) => state.clone(),
+            None => search(&endpoints, tried, now)?,
+        };
+        Some(Picked::new(state, destination))
     }
+}
+
+/// The cheaper of two at random, when both may be used: the others need not be looked at, however many there are.
+fn sample(endpoints: &[Arc<EndpointState>], now: Instant) -> Option<&Arc<EndpointState>> {
+    let (first, second) = two_of(endpoints.len(), (fastrand::usize(..), fastrand::usize(..)))?;
+    let (first, second) = (&endpoints[first], &endpoints[second]);
+    let usable = |state: &EndpointState| {
+        let load = state.lock();
+        (load.1.permit(now) == Permit::Use).then(|| load.0.cost(now, state.endpoint.weight))
+    };
+    Some(if usable(first)? <= usable(second)? { first } else { second })
+}
+
+/// The best of all that were not tried.
+fn search(
+    endpoints: &[Arc<EndpointState>],
+    tried: &[Arc<EndpointState>],
+    now: Instant,
+) -> Option<Arc<EndpointState>> {
+    let untried = |e: &&Arc<EndpointState>| !tried.iter().any(|t| t.endpoint.addr == e.endpoint.addr);
+    let mut usable: Vec<&Arc<EndpointState>> = Vec::new();
+    let mut out: Vec<&Arc<EndpointState>> = Vec::new();
+    for state in endpoints.iter().filter(untried) {
+        let mut load = state.lock();
+        match load.1.permit(now) {
+            Permit::Use => usable.push(state),
+            Permit::Probe => {
+                load.1.probe(now);
+                return Some(state.clone());
+            }
+            Permit::Avoid => out.push(state),
+        }
+    }
+    let among = if usable.is_empty() { &out } else { &usable };
+    let (first, second) = two_of(among.len(), (fastrand::usize(..), fastrand::usize(..)))?;
+    let cost = |state: &EndpointState| state.lock().0.cost(now, state.endpoint.weight);
+    let (first, second) = (among[first], among[second]);
+    let chosen = if Arc::ptr_eq(first, second) || cost(first) <= cost(second) { first } else { second };
+    Some(chosen.clone())
 }

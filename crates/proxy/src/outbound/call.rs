@@ -456,13 +456,13 @@ impl Client {
 
     fn record(&self, call: &Call, picked: &Picked, server: &Server) -> Recorder {
         let endpoint = &picked.state.endpoint;
-        let (service, tls) = (self.service.name(), server.tls.as_ref());
-        let edge = picked.state.edge(&self.outbound.telemetry, service.as_ref(), call.protocol(), tls);
+        let (service, tls) = (picked.service(), server.tls.as_ref());
+        let edge = picked.state.edge(&self.outbound.telemetry, service, call.protocol(), tls);
         let start = Start {
             destination: endpoint.addr,
             workload: Some(&endpoint.workload),
             pod: Some(&endpoint.pod),
-            service: service.as_ref(),
+            service,
             tls,
             ..self.start(call)
         };

@@ -227,9 +227,8 @@ fn lost(
 
 fn record(conn: &Conn, request: &Request, began: Instant, picked: &Picked, server: &Http1) -> Recorder {
     let endpoint = &picked.state.endpoint;
-    let service = conn.service.name();
-    let edge =
-        picked.state.edge(&conn.outbound.telemetry, service.as_ref(), Protocol::Http1, server.tls.as_ref());
+    let (service, tls) = (picked.service(), server.tls.as_ref());
+    let edge = picked.state.edge(&conn.outbound.telemetry, service, Protocol::Http1, tls);
     Recorder::start(
         &conn.outbound.tap,
         edge,
@@ -241,8 +240,8 @@ fn record(conn: &Conn, request: &Request, began: Instant, picked: &Picked, serve
             destination: endpoint.addr,
             workload: Some(&endpoint.workload),
             pod: Some(&endpoint.pod),
-            service: service.as_ref(),
-            tls: server.tls.as_ref(),
+            service,
+            tls,
             method: &request.method,
             scheme: "http",
             authority: &request.host,

@@ -59,9 +59,8 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
     };
     let name = if protocol == Protocol::Tls { server_name(&conn.client.ahead) } else { String::new() };
     let endpoint = server.picked.state.endpoint.clone();
-    let service = conn.service.name();
-    let edge =
-        server.picked.state.edge(&conn.outbound.telemetry, service.as_ref(), protocol, server.tls.as_ref());
+    let (service, tls) = (server.picked.service(), server.tls.as_ref());
+    let edge = server.picked.state.edge(&conn.outbound.telemetry, service, protocol, tls);
     let start = Start {
         direction: Direction::Outbound,
         protocol,
@@ -69,8 +68,8 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
         destination: endpoint.addr,
         workload: Some(&endpoint.workload),
         pod: Some(&endpoint.pod),
-        service: service.as_ref(),
-        tls: server.tls.as_ref(),
+        service,
+        tls,
         method: "",
         scheme: "",
         authority: &name,

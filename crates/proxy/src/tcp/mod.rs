@@ -5,3 +5,4 @@ pub mod listen;
 pub mod dial;
 pub mod stream;
 pub mod pump;
+mod splice;

@@ -11,7 +11,8 @@ use conduit_logic::framing::{Body, Progress, Refusal};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
 
-use super::stream::{Io, Stream};
+use super::splice::Pipe;
+use super::stream::{Io, SCRATCH_BYTES, Stream};
 
 /// Why moving bytes stopped before the end, and on whose side.
 #[derive(Debug, Error)]
@@ -35,6 +36,8 @@ pub struct Pump {
     moved: u64,
     /// Whether the reader's end is passed on as a half-close. An HTTP message's end is not the connection's.
     close: bool,
+    /// The way through the kernel, while a lot moves from one plain connection to another.
+    pipe: Option<Pipe>,
     finished: bool,
 }
 
@@ -42,17 +45,22 @@ impl Pump {
     /// Moves one HTTP/1 body as it is framed.
     #[must_use]
     pub const fn body(body: Body) -> Self {
-        Self { progress: Progress::new(body), pending: Bytes::new(), moved: 0, close: false, finished: false }
+        Self::new(body, false)
     }
 
     /// Moves everything up to the end of the connection, and passes the end on.
     #[must_use]
     pub const fn connection() -> Self {
+        Self::new(Body::UntilClose, true)
+    }
+
+    const fn new(body: Body, close: bool) -> Self {
         Self {
-            progress: Progress::new(Body::UntilClose),
+            progress: Progress::new(body),
             pending: Bytes::new(),
             moved: 0,
-            close: true,
+            close,
+            pipe: None,
             finished: false,
         }
     }
@@ -93,6 +101,14 @@ impl Pump {
                 let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(PumpError::Write)?;
                 self.pending.advance(n);
             }
+            if let (Some(pipe), Io::Tcp(to)) = (&mut self.pipe, &*to) {
+                ready!(pipe.poll_drain(cx, to)).map_err(PumpError::Write)?;
+                if (pipe.is_wasted() || self.progress.is_done())
+                    && let Some(pipe) = self.pipe.take()
+                {
+                    pipe.keep();
+                }
+            }
             if self.progress.is_done() {
                 let end = if self.close {
                     Pin::new(&mut *to).poll_shutdown(cx)
@@ -106,7 +122,10 @@ impl Pump {
                 self.finished = true;
                 return Poll::Ready(Ok(()));
             }
-            if from.ahead.is_empty() {
+            if let (Some(pipe), Io::Tcp(from)) = (&mut self.pipe, &from.io) {
+                let bytes = ready!(pipe.poll_fill(cx, from)).map_err(PumpError::Read)?;
+                self.spliced(bytes)?;
+            } else if from.ahead.is_empty() {
                 match from.poll_scratch(cx, |from, bytes, cx| self.pass(cx, from, bytes, to)) {
                     Poll::Ready(done) => done.map_err(PumpError::Read)??,
                     Poll::Pending => {
@@ -128,6 +147,12 @@ impl Pump {
         }
     }
 
+    /// So much is in the pipe now; nothing is the end.
+    fn spliced(&mut self, bytes: usize) -> Result<(), PumpError> {
+        self.moved += bytes as u64;
+        if bytes == 0 { Ok(self.progress.end()?) } else { Ok(()) }
+    }
+
     /// Passes freshly read bytes straight on; keeps a copy only of what the writer did not take.
     fn pass(
         &mut self,
@@ -142,6 +167,10 @@ impl Pump {
         let n = self.progress.take(bytes)?;
         self.moved += n as u64;
         from.ahead.extend_from_slice(&bytes[n..]);
+        if self.close && n == SCRATCH_BYTES && matches!((&from.io, &*to), (Io::Tcp(_), Io::Tcp(_))) {
+            // Where no pipe is to be had, a copy does as well.
+            self.pipe = Pipe::take().ok();
+        }
         let mut rest = &bytes[..n];
         while !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
@@ -197,3 +226,7 @@ pub async fn relay(client: &mut Stream, server: &mut Stream) -> (Moved, Result<(
     .await;
     (Moved { sent: up.moved(), received: down.moved(), client_broke }, result)
 }
+
+#[cfg(test)]
+#[path = "pump_tests.rs"]
+mod tests;

@@ -7,9 +7,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
 use crate::http::tunnel::Tunnel;
 
@@ -52,45 +53,65 @@ thread_local! {
 /// What a read of a socket below TLS takes at most: four records. rustls asks for 4 KiB at a time, and each would be a system call.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// What TLS has not asked for yet is copied when it is no more, and the space read into kept for the next; else it takes the space along.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
 thread_local! {
-    static BELOW_TLS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD_BYTES_MAX].into_boxed_slice());
+    static BELOW_TLS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A socket below TLS: read in large pieces, handed on in those that TLS asks for. At rest it holds no bytes.
 #[derive(Debug)]
 pub struct ReadAhead {
-    ahead: Bytes,
+    ahead: Vec<u8>,
+    /// How much of `ahead` was handed on.
+    used: usize,
     socket: TcpStream,
 }
 
 impl ReadAhead {
     /// Reads give `first`, which was read before it was known who should read it, then what the socket gives.
     #[must_use]
-    pub const fn new(first: Bytes, socket: TcpStream) -> Self {
-        Self { ahead: first, socket }
+    pub fn new(first: Bytes, socket: TcpStream) -> Self {
+        Self { ahead: first.into(), used: 0, socket }
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        BELOW_TLS.with_borrow_mut(|space| {
+            space.clear();
+            space.reserve(READ_AHEAD_BYTES_MAX);
+            let room = &mut (&mut *space).limit(READ_AHEAD_BYTES_MAX);
+            ready!(poll_read_buf(Pin::new(&mut self.socket), cx, room))?;
+            let (now, later) = space.split_at(space.len().min(buf.remaining()));
+            buf.put_slice(now);
+            if later.len() > COPIED_BYTES_MAX {
+                self.used = now.len();
+                self.ahead = std::mem::replace(space, spare());
+            } else {
+                self.ahead = later.to_vec();
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
 impl AsyncRead for ReadAhead {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
-            return BELOW_TLS.with_borrow_mut(|space| {
-                let mut read = ReadBuf::new(space);
-                ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
-                let (now, later) = read.filled().split_at(read.filled().len().min(buf.remaining()));
-                buf.put_slice(now);
-                self.ahead = Bytes::copy_from_slice(later);
-                Poll::Ready(Ok(()))
-            });
+        let this = self.get_mut();
+        let ahead = &this.ahead[this.used..];
+        if ahead.is_empty() {
+            return this.poll_socket(cx, buf);
         }
-        let n = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead.split_to(n));
-        if self.ahead.is_empty() {
-            self.ahead = Bytes::new();
+        let bytes = ahead.len().min(buf.remaining());
+        buf.put_slice(&ahead[..bytes]);
+        this.used += bytes;
+        if this.used == this.ahead.len() {
+            this.used = 0;
+            keep_spare(std::mem::take(&mut this.ahead));
         }
         Poll::Ready(Ok(()))
     }
