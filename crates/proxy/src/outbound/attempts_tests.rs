@@ -70,3 +70,25 @@ fn a_service_without_endpoints_is_told_as_such() {
     let (ports, failure) = tries(&service(0), |_| Failure::late(Reason::Connect, "late"));
     assert_eq!((ports.len(), failure.reason), (0, Reason::NoEndpoint));
 }
+
+#[test]
+fn of_many_endpoints_those_that_refuse_are_left_alone_but_for_a_probe_each_and_others_are_used() {
+    let service = service(20);
+    let refuses = |port: u16| port <= 10;
+    let pick = || service.pick(&[]).map(|picked| (picked.state.endpoint.addr.port(), picked)).unwrap();
+    let (_, endpoints) = service.view().unwrap();
+    while endpoints.iter().filter(|endpoint| endpoint.snapshot().out).count() < 10 {
+        let (port, picked) = pick();
+        if refuses(port) {
+            picked.failed();
+        }
+    }
+    let ports: Vec<u16> = std::iter::repeat_with(|| pick().0).take(2000).collect();
+    let mut probes: Vec<u16> = ports.iter().copied().filter(|port| refuses(*port)).collect();
+    let all = probes.len();
+    probes.sort_unstable();
+    probes.dedup();
+    assert_eq!(probes.len(), all, "an endpoint had more than one probe: {ports:?}");
+    // The one that seems dearest by a hair is the last to get any.
+    assert!((11..=20).filter(|port| ports.contains(port)).count() > 5, "{ports:?}");
+}
