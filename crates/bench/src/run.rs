@@ -265,7 +265,14 @@ fn busy(
 
 /// Those at a fixed rate, then those of most throughput.
 fn cases(plan: &Plan) -> Vec<Case> {
-    let case = |kind, rate, connections, calls| Case { kind, rate, connections, calls, fresh: false, unmeshed: false };
+    let case = |kind, rate, connections, calls| Case {
+        kind,
+        rate,
+        connections,
+        calls,
+        fresh: false,
+        unmeshed: false,
+    };
     let mut all = Vec::new();
     all.extend(RATES.map(|rate| case(Kind::Http, rate, CONNECTIONS, 1)));
     all.extend(RATES.map(|rate| case(Kind::Grpc, rate, 1, CALLS_FIXED)));
@@ -293,8 +300,11 @@ fn one(plan: &Plan, world: &Client, executable: &Path, subject: &Subject, case: 
     let real_time = plan.realtime && case.rate > 0;
     subject.schedule(real_time)?;
     let load = |seconds: u64| {
-        let to =
-            if case.unmeshed { Subject::new(DIRECT, None).target(case.kind) } else { subject.target(case.kind) };
+        let to = if case.unmeshed {
+            Subject::new(DIRECT, None).target(case.kind)
+        } else {
+            subject.target(case.kind)
+        };
         let [rate, seconds, connections, calls] =
             [u64::from(case.rate), seconds, case.connections as u64, case.calls as u64]
                 .map(|n| n.to_string());

@@ -96,11 +96,7 @@ impl ReadAhead {
 }
 
 impl AsyncRead for ReadAhead {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let ahead = &this.ahead[this.used..];
         if ahead.is_empty() {
