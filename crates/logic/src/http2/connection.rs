@@ -38,7 +38,7 @@ pub struct Limits {
     pub streams_max: u32,
     /// Bytes of one message's fields.
     pub header_bytes_max: usize,
-    /// What one stream may have on its way.
+    /// What one stream may have on its way at first; for a reader that keeps up it grows to the connection's.
     pub stream_window: u32,
     /// What all streams together may have on their way.
     pub connection_window: u32,
@@ -148,8 +148,9 @@ struct Stream {
     listed: bool,
     /// Our message has ended.
     sent: bool,
-    /// What the peer may send.
+    /// What the peer may send, of so much when nothing is held.
     recv_window: i64,
+    recv_window_max: u32,
     /// What came and was not released, and what was released and is not told yet.
     held: usize,
     owed: usize,
@@ -510,6 +511,7 @@ impl Connection {
             listed: false,
             sent: false,
             recv_window: i64::from(self.limits.stream_window),
+            recv_window_max: self.limits.stream_window,
             held: 0,
             owed: 0,
             interims: 0,
@@ -642,7 +644,13 @@ impl Connection {
         let flow = flow.min(open.held);
         open.held -= flow;
         open.owed += flow;
-        if open.owed >= self.limits.stream_window as usize / 2 && !open.received {
+        if open.owed >= open.recv_window_max as usize / 2 && !open.received {
+            // Whoever keeps up is given twice as much, and has fewer such frames to send; whoever is slow holds no more than at first.
+            let most = open.recv_window_max.saturating_mul(2).min(self.limits.connection_window);
+            if open.held == 0 && most > open.recv_window_max {
+                open.owed += (most - open.recv_window_max) as usize;
+                open.recv_window_max = most;
+            }
             open.recv_window += open.owed as i64;
             wire::window_update(stream, open.owed as u32, &mut self.out);
             open.owed = 0;

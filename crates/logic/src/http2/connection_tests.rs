@@ -322,3 +322,29 @@ fn all_that_came_is_given_back_however_its_stream_ends() {
         assert_eq!((client.open_streams(), server.open_streams()), (0, 0), "round {round}");
     }
 }
+
+/// What a client may send at once on a stream after so many windows, of which the server's reader has passed on all but `kept` bytes.
+fn window_after(rounds: usize, kept: usize) -> usize {
+    let (mut client, mut server) = pair(LIMITS);
+    let stream = client.open(get().iter(), false).unwrap();
+    pass(&mut client, &mut server);
+    let mut held = 0;
+    for _ in 0..rounds {
+        let sent = client.send_data(stream, &[0; 100], false).bytes;
+        pass(&mut client, &mut server);
+        held += sent;
+        if held > kept {
+            server.release(stream, held - kept);
+            held = kept;
+        }
+        pass(&mut server, &mut client);
+    }
+    client.send_data(stream, &[0; 70_000], false).bytes
+}
+
+#[test]
+fn a_reader_that_keeps_up_is_sent_more_at_once_and_one_that_does_not_holds_no_more_than_at_first() {
+    assert!(window_after(10, 0) > 1000);
+    assert!(window_after(600, 0) > 30_000);
+    assert!(window_after(600, 100) <= 1000);
+}

@@ -19,7 +19,7 @@ use super::gather::Gathered;
 use super::head::PROXY_ERROR;
 use crate::tcp::stream::Stream;
 
-/// The window of one HTTP/2 stream: what one tunnel or response may have in flight.
+/// The window of one HTTP/2 stream: what one tunnel or response may have in flight at first. For one whose reader keeps up it grows.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;

@@ -3,6 +3,7 @@
 //!
 //! Source: RFC 9113 sections 5.2 (flow control), 8.5 (CONNECT).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +51,9 @@ struct State {
 /// A tunnel that is open.
 #[derive(Default)]
 struct Open {
+    /// What came last, no more than a read takes; `before` it came what is more.
     arrived: Vec<u8>,
+    before: VecDeque<Vec<u8>>,
     /// The status of the peer's answer; 0 before it.
     status: u16,
     /// The peer sends no more.
@@ -244,6 +247,8 @@ impl State {
                 self.http.release(stream, flow - range.len());
                 if open.arrived.capacity() == 0 {
                     open.arrived = spare();
+                } else if open.arrived.len() + range.len() > SCRATCH_BYTES {
+                    open.before.push_back(std::mem::replace(&mut open.arrived, spare()));
                 }
                 open.arrived.extend_from_slice(&bytes[range]);
                 open.finished = end;
@@ -291,7 +296,7 @@ impl Trunk {
         wake(state.waker.as_ref());
     }
 
-    /// Takes all that came; nothing means the end.
+    /// Takes what came, as much as any read gives; nothing means the end.
     pub(super) fn poll_take(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
         let state = &mut *self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
@@ -305,11 +310,8 @@ impl Trunk {
                 }
             };
         }
-        let mut came = std::mem::take(&mut open.arrived);
-        if came.len() > SCRATCH_BYTES {
-            // No more than any other read gives: what is taken is held beyond the window.
-            open.arrived = came.split_off(SCRATCH_BYTES);
-        }
+        // No more than any other read gives: what is taken is held beyond the window.
+        let came = open.before.pop_front().unwrap_or_else(|| std::mem::take(&mut open.arrived));
         state.http.release(stream, came.len());
         if !state.http.out.is_empty() {
             wake(state.waker.as_ref());
