@@ -25,6 +25,8 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
+/// A stream's window grows to such a part of the connection's, so that some that stop do not stop all others.
+const GROWN_PER_CONNECTION: u32 = 4;
 /// Interim heads before one response. Windows do not bound them; servers send one or two.
 const INTERIMS_MAX: u8 = 16;
 /// So many streams that are gone are remembered, since what the peer sends on one that we reset may have been on its way: as many as
@@ -38,7 +40,7 @@ pub struct Limits {
     pub streams_max: u32,
     /// Bytes of one message's fields.
     pub header_bytes_max: usize,
-    /// What one stream may have on its way at first; for a reader that keeps up it grows to the connection's.
+    /// What one stream may have on its way at first; for a reader that keeps up it grows to a quarter of the connection's.
     pub stream_window: u32,
     /// What all streams together may have on their way.
     pub connection_window: u32,
@@ -646,7 +648,10 @@ impl Connection {
         open.owed += flow;
         if open.owed >= open.recv_window_max as usize / 2 && !open.received {
             // Whoever keeps up is given twice as much, and has fewer such frames to send; whoever is slow holds no more than at first.
-            let most = open.recv_window_max.saturating_mul(2).min(self.limits.connection_window);
+            let most = open
+                .recv_window_max
+                .saturating_mul(2)
+                .min(self.limits.connection_window / GROWN_PER_CONNECTION);
             if open.held == 0 && most > open.recv_window_max {
                 open.owed += (most - open.recv_window_max) as usize;
                 open.recv_window_max = most;

@@ -345,6 +345,6 @@ fn window_after(rounds: usize, kept: usize) -> usize {
 #[test]
 fn a_reader_that_keeps_up_is_sent_more_at_once_and_one_that_does_not_holds_no_more_than_at_first() {
     assert!(window_after(10, 0) > 1000);
-    assert!(window_after(600, 0) > 30_000);
+    assert!((10_000..=70_000 / 4).contains(&window_after(600, 0)));
     assert!(window_after(600, 100) <= 1000);
 }

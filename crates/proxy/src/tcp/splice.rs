@@ -12,11 +12,11 @@ use nix::fcntl::{SpliceFFlags, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What is asked of the kernel at once; it gives what fits into a pipe, usually 16 pieces of at most a page's order.
+/// What is asked of the kernel at once. It gives what fits into a pipe: 16 pieces of packets, as they lie in memory (pipe(7)).
 const SPLICE_BYTES_MAX: usize = 256 * 1024;
 /// A splice that moves less costs more than a copy.
 const SPLICE_BYTES_MIN: usize = 16 * 1024;
-/// So many pipes are kept for the next connections that move a lot, by each thread: one for each direction of two.
+/// So many pipes are kept for the next connections that move a lot, by each thread: one for each direction of two connections.
 const SPARE_MAX: usize = 4;
 
 thread_local! {
