@@ -277,6 +277,15 @@ impl Connection {
         !self.going_away && self.streams.len() < max && self.last < STREAM_MAX - 2
     }
 
+    /// Whether slow readers hold so much of what all streams may have on their way, at this end or at the other, that a stream which is
+    /// opened now might wait for them.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        let most = i64::from(self.limits.connection_window);
+        let held = most - self.recv_window - self.owed as i64;
+        held > most / 2 || self.send_window < FRAME_BYTES as i64
+    }
+
     /// Whether no stream can be opened any more.
     #[must_use]
     pub const fn is_going_away(&self) -> bool {

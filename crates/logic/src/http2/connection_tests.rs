@@ -348,3 +348,22 @@ fn a_reader_that_keeps_up_is_sent_more_at_once_and_one_that_does_not_holds_no_mo
     assert!((10_000..=70_000 / 4).contains(&window_after(600, 0)));
     assert!(window_after(600, 100) <= 1000);
 }
+
+#[test]
+fn a_connection_is_clogged_at_both_ends_while_its_readers_hold_more_than_half_of_its_window_and_not_after() {
+    let limits = Limits { streams_max: 3, stream_window: 70_000, ..LIMITS };
+    let (mut client, mut server) = pair(limits);
+    let streams = [(); 2].map(|()| client.open(get().iter(), false).unwrap());
+    pass(&mut client, &mut server);
+    assert!(!client.is_clogged() && !server.is_clogged());
+    for stream in streams {
+        client.send_data(stream, &[0; 30_000], false);
+        pass(&mut client, &mut server);
+    }
+    assert!(server.is_clogged() && client.is_clogged());
+    for stream in streams {
+        server.release(stream, 30_000);
+    }
+    pass(&mut server, &mut client);
+    assert!(!client.is_clogged() && !server.is_clogged());
+}

@@ -115,10 +115,15 @@ impl Trunk {
         state.tunnels.is_empty() && state.used.elapsed() >= age
     }
 
-    /// Asks for a tunnel. `None` when there is no room any more.
-    pub fn open(self: &Arc<Self>, head: &Fields) -> Option<Tunnel> {
+    /// Whether a tunnel might wait for slow readers of others.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.lock().http.is_clogged()
+    }
+
+    /// Asks for a tunnel. `None` when there is no room any more; where it might wait for slow readers of others, only if `clogged` may be.
+    pub fn open(self: &Arc<Self>, head: &Fields, clogged: bool) -> Option<Tunnel> {
         let mut state = self.lock();
-        if state.ended || !state.http.has_room(TUNNELS_MAX) {
+        if state.ended || !state.http.has_room(TUNNELS_MAX) || (state.http.is_clogged() && !clogged) {
             return None;
         }
         let stream = state.http.open(head.iter(), false)?;

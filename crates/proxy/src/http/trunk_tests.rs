@@ -39,7 +39,7 @@ impl World {
     /// A tunnel from end to end.
     async fn tunnel(&mut self) -> (Tunnel, Tunnel) {
         let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
-        let mut near = self.near.open(&head).unwrap();
+        let mut near = self.near.open(&head, true).unwrap();
         let (mut far, said) = self.far.recv().await.unwrap();
         assert_eq!(said.text(b":authority"), "10.1.0.2:80");
         far.answer(&answer::fields(&[(":status", "200")]), false);
@@ -153,7 +153,7 @@ fn a_tunnel_that_is_refused_says_so_and_a_connection_that_is_lost_breaks_all() {
     in_time(async {
         let mut world = world(LIMITS).await;
         let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
-        let mut near = world.near.open(&head).unwrap();
+        let mut near = world.near.open(&head, true).unwrap();
         let (mut far, _) = world.far.recv().await.unwrap();
         far.answer(&answer::fields(&[(":status", "403")]), true);
         drop(far);
@@ -161,7 +161,7 @@ fn a_tunnel_that_is_refused_says_so_and_a_connection_that_is_lost_breaks_all() {
         let (mut near, _far) = world.tunnel().await;
         world.tasks.stop();
         assert!(near.read_u8().await.is_err());
-        assert!(world.near.open(&head).is_none() && world.near.is_over());
+        assert!(world.near.open(&head, true).is_none() && world.near.is_over());
     });
 }
 

@@ -45,7 +45,13 @@ impl Tunnel {
         self.trunk.send_head(self.stream, head, end);
     }
 
-    /// Takes all that came; nothing means the end.
+    /// Whether what goes through it may have to wait for slow readers of others.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        self.trunk.is_clogged()
+    }
+
+    /// Takes what came, as much as any read gives; nothing means the end.
     ///
     /// # Errors
     /// When the tunnel was reset.

@@ -156,7 +156,9 @@ impl Pool {
     pub fn http2_open(&self) -> Option<Arc<Server>> {
         let mut connections = self.http2.lock();
         connections.retain(|held| !held.0.is_over());
-        connections.iter().find(|held| held.0.has_room()).map(|held| held.0.clone())
+        // When there may be no more connections, a stream that may have to wait is better than none.
+        let clogged = connections.len() >= SHARED_MAX;
+        connections.iter().find(|held| held.0.has_room(clogged)).map(|held| held.0.clone())
     }
 
     /// The same, or a new one.
@@ -226,12 +228,12 @@ impl Pool {
         let mut head = Fields::default();
         head.push(b":method", b"CONNECT", Form::Kept);
         head.push(b":authority", endpoint.addr.to_string().as_bytes(), Form::Kept);
-        if let Some(open) = shared.open(&head) {
+        if let Some(open) = shared.open(&head, carry) {
             return Ok(open);
         }
         let mut opening = shared.turn(endpoint).await?;
         loop {
-            if let Some(open) = shared.open(&head) {
+            if let Some(open) = shared.open(&head, carry) {
                 return Ok(open);
             }
             let young = shared.lock().last().map(|young| young.trunk.told.clone());
@@ -248,7 +250,7 @@ impl Pool {
         let trunk = Trunk::client(streams::limits(&outbound.config));
         let (stopped, never) = (outbound.pools.token().clone(), CancellationToken::new());
         outbound.pools.spawn("outbound tunnels", trunk.clone().run(Stream::new(io), stopped, never));
-        let tunnel = trunk.open(&head);
+        let tunnel = trunk.open(&head, true);
         shared.lock().push(Tunnels { trunk, tls: tls.clone() });
         let tunnel = tunnel.ok_or_else(|| {
             Failure::unprocessed(Reason::Connect, format!("{} ended a connection at once", endpoint.addr))
@@ -342,11 +344,13 @@ impl<T> Shared<T> {
 
 impl Shared<Tunnels> {
     /// Asks for a tunnel on a connection that has room; forgets those that ended.
-    fn open(&self, head: &Fields) -> Option<(Stream, Option<Arc<TlsFacts>>)> {
+    fn open(&self, head: &Fields, carry: Carry) -> Option<(Stream, Option<Arc<TlsFacts>>)> {
         let mut connections = self.lock();
         connections.retain(|connection| !connection.trunk.is_over());
+        // When there may be no more shared ones, HTTP/1 gets one of its own.
+        let clogged = connections.len() >= SHARED_MAX && matches!(carry, Carry::Hbone);
         let open = |shared: &Tunnels| {
-            let tunnel = shared.trunk.open(head)?;
+            let tunnel = shared.trunk.open(head, clogged)?;
             Some((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls.clone()))
         };
         connections.iter().find_map(open)

@@ -63,7 +63,7 @@ impl Idle {
             // Its own statement: the lock is not held while the connection is looked at.
             let popped = self.lock().pop();
             let (mut connection, _) = popped?;
-            if connection.stream.is_quiet() {
+            if connection.stream.is_quiet() && !connection.stream.is_clogged() {
                 connection.reused = true;
                 return Some(connection);
             }

@@ -108,11 +108,11 @@ impl Server {
         state.askers.is_empty() && state.used.elapsed() >= age
     }
 
-    /// Whether there is room for one more stream.
+    /// Whether there is room for one more stream; where that might wait for slow readers of others, only if `clogged` may be.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&self, clogged: bool) -> bool {
         let state = self.lock();
-        !state.ended && state.http.has_room(STREAMS_MAX)
+        !state.ended && state.http.has_room(STREAMS_MAX) && (clogged || !state.http.is_clogged())
     }
 
     /// Opens a stream with a request, and with what came of its body. `None` when there is no room any more.

@@ -251,6 +251,12 @@ impl Stream {
         self.ahead.is_empty() && self.poll_more(&mut cx).is_pending()
     }
 
+    /// Whether what is sent now may have to wait for those who share the connection and are slow.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        matches!(&self.io, Io::Tunnel(tunnel) if tunnel.is_clogged())
+    }
+
     /// Takes all bytes read ahead, and gives their memory back.
     pub fn take_ahead(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead).freeze()

@@ -1,5 +1,6 @@
 //! HTTP/1 through both proxies is what it would be without them.
 
+use conduit_testbed::spec::Spec;
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
@@ -178,4 +179,39 @@ fn requests_of_one_connection_go_to_every_endpoint() {
     for pod in ["web-1", "web-2", "web-3"] {
         assert!(answers.contains(pod), "{pod} got none of 60 requests: {answers}");
     }
+}
+
+/// Asks for much on many connections and reads nothing of it; then asks for little, on new connections and on one that is kept.
+const UNREAD: &str = "
+import http.client, socket, sys, time
+path = sys.argv[1]
+unread = []
+for _ in range(60):
+    s = socket.create_connection(('web', 8080))
+    s.sendall(b'GET /' + path.encode() + b' HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n')
+    unread.append(s)
+    time.sleep(0.02)
+worst = 0
+kept = http.client.HTTPConnection('web', 8080, timeout=20)
+for _ in range(50):
+    for connection in (kept, http.client.HTTPConnection('web', 8080, timeout=20)):
+        began = time.time()
+        connection.request('GET', '/small')
+        assert connection.getresponse().read() == b'small'
+        worst = max(worst, time.time() - began)
+    time.sleep(0.05)
+print(f'{worst:.1f}')";
+
+#[test]
+fn responses_that_nobody_reads_stop_no_other_request() {
+    let world = World::start();
+    let files = world.files().join("unread");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::write(files.join("small"), "small").unwrap();
+    std::fs::File::create(files.join("large")).unwrap().set_len(64 << 20).unwrap();
+    let server = ["python3", "-m", "http.server", "-p", "HTTP/1.1", "-d", files.to_str().unwrap(), "8080"];
+    world.run(Spec::new("web", server).port(8080, "http"));
+    world.run(idle("client"));
+    let asked = world.exec("client", &["python3", "-c", UNREAD, "large"]);
+    assert!(asked.text().parse::<f64>().is_ok_and(|worst| worst < 3.0), "{} {}", asked.stdout, asked.stderr);
 }
