@@ -25,8 +25,9 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
-/// A stream's window grows to such a part of the connection's, so that some that stop do not stop all others.
-const GROWN_PER_CONNECTION: u32 = 4;
+/// A stream's window grows to such a part of the connection's, and all of them together by no more, so that those that stop then do
+/// not stop all others.
+const GROWN_PER_CONNECTION: u32 = 2;
 /// Interim heads before one response. Windows do not bound them; servers send one or two.
 const INTERIMS_MAX: u8 = 16;
 /// So many streams that are gone are remembered, since what the peer sends on one that we reset may have been on its way: as many as
@@ -40,7 +41,7 @@ pub struct Limits {
     pub streams_max: u32,
     /// Bytes of one message's fields.
     pub header_bytes_max: usize,
-    /// What one stream may have on its way at first; for a reader that keeps up it grows to a quarter of the connection's.
+    /// What one stream may have on its way at first; for a reader that keeps up it grows to half of the connection's.
     pub stream_window: u32,
     /// What all streams together may have on their way.
     pub connection_window: u32,
@@ -656,26 +657,35 @@ impl Connection {
         open.held -= flow;
         open.owed += flow;
         if open.owed >= open.recv_window_max as usize / 2 && !open.received {
-            // Whoever keeps up is given twice as much, and has fewer such frames to send; whoever is slow holds no more than at first.
-            let most = open
-                .recv_window_max
-                .saturating_mul(2)
-                .min(self.limits.connection_window / GROWN_PER_CONNECTION);
-            if open.held == 0 && most > open.recv_window_max {
-                open.owed += (most - open.recv_window_max) as usize;
-                open.recv_window_max = most;
-            }
-            open.recv_window += open.owed as i64;
-            wire::window_update(stream, open.owed as u32, &mut self.out);
-            open.owed = 0;
+            self.credit(stream);
         }
         self.complete(stream);
         self.owe(flow);
     }
 
+    /// Tells the peer what it may send again on a stream. Whoever keeps up is given twice as much, and has fewer such frames to send;
+    /// whoever is slow has no more than at first.
+    fn credit(&mut self, stream: u32) {
+        let Limits { stream_window, connection_window, .. } = self.limits;
+        let grown: u32 = self.streams.iter_mut().map(|(_, open)| open.recv_window_max - stream_window).sum();
+        let Some(open) = self.streams.get_mut(stream) else { return };
+        if open.held == 0 {
+            let most = connection_window / GROWN_PER_CONNECTION;
+            let spare = most.saturating_sub(open.recv_window_max.max(grown));
+            let more = open.recv_window_max.min(spare);
+            open.owed += more as usize;
+            open.recv_window_max += more;
+        }
+        open.recv_window += open.owed as i64;
+        wire::window_update(stream, open.owed as u32, &mut self.out);
+        open.owed = 0;
+    }
+
     fn owe(&mut self, flow: usize) {
         self.owed += flow;
-        if self.owed >= self.limits.connection_window as usize / 2 {
+        // What slow readers hold takes from what the others have: they are told before they have none.
+        let left = usize::try_from(self.recv_window).unwrap_or(0);
+        if self.owed >= (self.limits.connection_window as usize / 2).min(left.max(1)) {
             self.recv_window += self.owed as i64;
             wire::window_update(0, self.owed as u32, &mut self.out);
             self.owed = 0;

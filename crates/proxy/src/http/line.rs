@@ -73,7 +73,8 @@ impl Line {
                 Poll::Pending => return Poll::Pending,
             }
             let input = if self.stream.ahead.is_empty() {
-                let read = |_: &mut Stream, bytes: &[u8], _: &mut Context<'_>| {
+                let read = |stream: &mut Stream, bytes: &[u8], _: &mut Context<'_>| {
+                    stream.release();
                     (!bytes.is_empty()).then(|| end.input(bytes))
                 };
                 match ready!(self.stream.poll_scratch(cx, read)) {

@@ -19,10 +19,12 @@ use super::gather::Gathered;
 use super::head::PROXY_ERROR;
 use crate::tcp::stream::Stream;
 
-/// The window of one HTTP/2 stream: what one tunnel or response may have in flight at first. For one whose reader keeps up it grows.
+/// The window of one HTTP/2 stream at first: what its reader may leave unread. For one that keeps up it grows.
+pub const FIRST_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same where it does not grow: with peers and applications that are spoken to in the clear.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The window of an HTTP/2 connection: bounds what all its streams together may hold in this process.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2048 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// A frame's receiver holds a whole one, so it has no more than the protocol begins with.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// What one stream may buffer for sending.

@@ -253,8 +253,12 @@ impl State {
                 if open.arrived.capacity() == 0 {
                     open.arrived = spare();
                 } else if open.arrived.len() + range.len() > SCRATCH_BYTES {
+                    // Only a reader that kept up gets so far, and will go on most likely.
                     open.before.push_back(std::mem::replace(&mut open.arrived, spare()));
+                    open.arrived.reserve_exact(SCRATCH_BYTES);
                 }
+                // Of a reader that is slow no more is held than what came.
+                open.arrived.reserve_exact(range.len());
                 open.arrived.extend_from_slice(&bytes[range]);
                 open.finished = end;
             }
@@ -301,7 +305,7 @@ impl Trunk {
         wake(state.waker.as_ref());
     }
 
-    /// Takes what came, as much as any read gives; nothing means the end.
+    /// Takes what came, as much as any read gives; nothing means the end. The peer may not send more for it before it has gone on.
     pub(super) fn poll_take(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
         let state = &mut *self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
@@ -315,13 +319,16 @@ impl Trunk {
                 }
             };
         }
-        // No more than any other read gives: what is taken is held beyond the window.
-        let came = open.before.pop_front().unwrap_or_else(|| std::mem::take(&mut open.arrived));
-        state.http.release(stream, came.len());
+        Poll::Ready(Ok(open.before.pop_front().unwrap_or_else(|| std::mem::take(&mut open.arrived))))
+    }
+
+    /// So much of what was taken has gone on.
+    pub(super) fn release(&self, stream: u32, bytes: usize) {
+        let state = &mut *self.lock();
+        state.http.release(stream, bytes);
         if !state.http.out.is_empty() {
             wake(state.waker.as_ref());
         }
-        Poll::Ready(Ok(came))
     }
 
     /// Takes all of `bytes`, unless what was taken before waits for the peer still.

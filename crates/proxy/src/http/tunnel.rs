@@ -23,12 +23,14 @@ pub struct Tunnel {
     closed: bool,
     /// Taken and not yet read.
     ahead: Bytes,
+    /// Taken and not yet gone on.
+    taken: usize,
 }
 
 impl Tunnel {
     /// The tunnel on a stream of `trunk`.
     pub(super) const fn new(trunk: Arc<Trunk>, stream: u32) -> Self {
-        Self { trunk, stream, closed: false, ahead: Bytes::new() }
+        Self { trunk, stream, closed: false, ahead: Bytes::new(), taken: 0 }
     }
 
     /// Waits for the peer's answer, and gives its status.
@@ -51,12 +53,21 @@ impl Tunnel {
         self.trunk.is_clogged()
     }
 
-    /// Takes what came, as much as any read gives; nothing means the end.
+    /// Takes what came, as much as any read gives; nothing means the end. [`Tunnel::release`] when it has gone on.
     ///
     /// # Errors
     /// When the tunnel was reset.
     pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
-        self.trunk.poll_take(self.stream, cx)
+        let came = ready!(self.trunk.poll_take(self.stream, cx))?;
+        self.taken += came.len();
+        Poll::Ready(Ok(came))
+    }
+
+    /// All that was taken has gone on: the peer may send as much again.
+    pub fn release(&mut self) {
+        if self.taken > 0 {
+            self.trunk.release(self.stream, std::mem::take(&mut self.taken));
+        }
     }
 
     /// Ends both directions at once, as a TCP reset would.
@@ -83,6 +94,7 @@ impl AsyncRead for Tunnel {
     ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             self.ahead = ready!(self.poll_take(cx))?.into();
+            self.release();
         }
         let bytes = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(bytes));

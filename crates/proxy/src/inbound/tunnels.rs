@@ -15,7 +15,7 @@ use super::forward::{self, Ends};
 use super::{Inbound, exchange};
 use crate::failure::Failure;
 use crate::http::answer;
-use crate::http::streams::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::http::streams::{CONNECTION_WINDOW_BYTES, FIRST_WINDOW_BYTES};
 use crate::http::trunk::Trunk;
 use crate::http::tunnel::Tunnel;
 use crate::tcp::stream::{Io, Stream};
@@ -54,7 +54,7 @@ fn limits(inbound: &Inbound) -> Limits {
     Limits {
         streams_max: inbound.config.streams_max,
         header_bytes_max: HEADER_BYTES_MAX,
-        stream_window: STREAM_WINDOW_BYTES,
+        stream_window: FIRST_WINDOW_BYTES,
         connection_window: CONNECTION_WINDOW_BYTES,
     }
 }

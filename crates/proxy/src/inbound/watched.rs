@@ -58,6 +58,7 @@ impl Way {
     ) -> Poll<Result<(), Stop>> {
         loop {
             ready!(self.poll_write(cx, to)).map_err(|_| Stop::To)?;
+            from.release();
             if self.ended {
                 return Poll::Ready(Ok(()));
             }

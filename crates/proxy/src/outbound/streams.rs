@@ -20,7 +20,7 @@ use super::call::Call;
 use super::shared::Server;
 use crate::config::Config;
 use crate::http::line::{End, Ended, Line, remember, wake};
-use crate::http::streams::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::http::streams::{CONNECTION_WINDOW_BYTES, FIRST_WINDOW_BYTES};
 
 /// A connection of the application's.
 pub struct Client {
@@ -63,7 +63,7 @@ pub fn limits(config: &Config) -> Limits {
     Limits {
         streams_max: config.streams_max,
         header_bytes_max: config.header_bytes_max,
-        stream_window: STREAM_WINDOW_BYTES,
+        stream_window: FIRST_WINDOW_BYTES,
         connection_window: CONNECTION_WINDOW_BYTES,
     }
 }

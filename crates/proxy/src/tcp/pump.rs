@@ -36,8 +36,9 @@ pub struct Pump {
     moved: u64,
     /// Whether the reader's end is passed on as a half-close. An HTTP message's end is not the connection's.
     close: bool,
-    /// The way through the kernel, while a lot moves from one plain connection to another.
+    /// The way through the kernel, while a lot moves from one plain connection to another, and what went it.
     pipe: Option<Pipe>,
+    piped: u64,
     finished: bool,
 }
 
@@ -61,6 +62,7 @@ impl Pump {
             moved: 0,
             close,
             pipe: None,
+            piped: 0,
             finished: false,
         }
     }
@@ -69,6 +71,12 @@ impl Pump {
     #[must_use]
     pub const fn moved(&self) -> u64 {
         self.moved
+    }
+
+    /// Those of them that stayed inside the kernel.
+    #[must_use]
+    pub const fn piped(&self) -> u64 {
+        self.piped
     }
 
     /// Whether everything was read, and perhaps not passed on yet.
@@ -101,6 +109,7 @@ impl Pump {
                 let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(PumpError::Write)?;
                 self.pending.advance(n);
             }
+            from.release();
             if let (Some(pipe), Io::Tcp(to)) = (&mut self.pipe, &*to) {
                 ready!(pipe.poll_drain(cx, to)).map_err(PumpError::Write)?;
                 if (pipe.is_wasted() || self.progress.is_done())
@@ -150,6 +159,7 @@ impl Pump {
     /// So much is in the pipe now; nothing is the end.
     fn spliced(&mut self, bytes: usize) -> Result<(), PumpError> {
         self.moved += bytes as u64;
+        self.piped += bytes as u64;
         if bytes == 0 { Ok(self.progress.end()?) } else { Ok(()) }
     }
 

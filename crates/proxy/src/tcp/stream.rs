@@ -17,8 +17,8 @@ use crate::http::tunnel::Tunnel;
 /// The scratch buffer of a thread: four TLS records. Larger moved no more bytes per CPU-second.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// So many buffers that moved a lot are kept for the next that does, by each thread: one for each direction.
-const SPARE_MAX: usize = 2;
+/// So many buffers that moved a lot are kept for the next that does, by each thread: what a stream's grown window takes.
+const SPARE_MAX: usize = 8;
 /// A buffer that is larger gives its memory back.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 /// One that is smaller is as quickly made anew.
@@ -203,7 +203,8 @@ impl Stream {
         Self { io, ahead: BytesMut::new() }
     }
 
-    /// Reads once into the thread's scratch buffer and hands the bytes to `use_bytes`; an empty slice means the end.
+    /// Reads once into the thread's scratch buffer and hands the bytes to `use_bytes`; an empty slice means the end. Whoever holds
+    /// bytes back says with [`Stream::release`] when they have gone on.
     ///
     /// # Errors
     /// Those of the read.
@@ -226,6 +227,13 @@ impl Stream {
         })
     }
 
+    /// What was read has gone on: more may come for it.
+    pub fn release(&mut self) {
+        if let Io::Tunnel(tunnel) = &mut self.io {
+            tunnel.release();
+        }
+    }
+
     /// Reads once and appends to `ahead`. Gives the number of bytes, 0 at the end.
     ///
     /// # Errors
@@ -233,6 +241,7 @@ impl Stream {
     pub fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.poll_scratch(cx, |stream, bytes, _| {
             stream.ahead.extend_from_slice(bytes);
+            stream.release();
             bytes.len()
         })
     }

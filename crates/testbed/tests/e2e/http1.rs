@@ -183,7 +183,7 @@ fn requests_of_one_connection_go_to_every_endpoint() {
 
 /// Asks for much on many connections and reads nothing of it; then asks for little, on new connections and on one that is kept.
 const UNREAD: &str = "
-import http.client, socket, sys, time
+import http.client, re, socket, sys, time, urllib.request
 path = sys.argv[1]
 unread = []
 for _ in range(60):
@@ -200,7 +200,9 @@ for _ in range(50):
         assert connection.getresponse().read() == b'small'
         worst = max(worst, time.time() - began)
     time.sleep(0.05)
-print(f'{worst:.1f}')";
+metrics = urllib.request.urlopen('http://127.0.0.1:4191/metrics').read().decode()
+resident = float(re.search(r'^process_resident_memory_bytes (\\S+)', metrics, re.M)[1])
+print(f'{worst:.1f} {resident / 2**20:.1f}')";
 
 #[test]
 fn responses_that_nobody_reads_stop_no_other_request() {
@@ -213,5 +215,9 @@ fn responses_that_nobody_reads_stop_no_other_request() {
     world.run(Spec::new("web", server).port(8080, "http"));
     world.run(idle("client"));
     let asked = world.exec("client", &["python3", "-c", UNREAD, "large"]);
-    assert!(asked.text().parse::<f64>().is_ok_and(|worst| worst < 3.0), "{} {}", asked.stdout, asked.stderr);
+    let found: Vec<f64> = asked.text().split(' ').map_while(|number| number.parse().ok()).collect();
+    let [worst_s, resident_mib] = found[..] else { panic!("{} {}", asked.stdout, asked.stderr) };
+    assert!(worst_s < 3.0, "a request took {worst_s} s");
+    // At rest 5, and at most eight shared connections with a window of 1 MiB each.
+    assert!(resident_mib < 16.0, "the client's proxy holds {resident_mib} MiB");
 }
