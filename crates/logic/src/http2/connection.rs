@@ -21,7 +21,10 @@ use super::wire::{
 
 /// Frames are made no longer when so many bytes wait to be written: what is behind them stays in its stream, under flow control.
 pub const OUT_BYTES_MAX: usize = 64 * 1024;
-/// Frames in a row that move nothing: PING, SETTINGS, empty data. Peers measure round trips by them, but now and then (CVE-2019-9512).
+/// So much of what no window bounds, heads and resets above all, waits to be written before no more streams are opened.
+const HEADS_BYTES_MAX: usize = 1024 * 1024;
+/// Frames in a row that move nothing, between two times that [`Connection::forgive`] is called: PING, SETTINGS, empty data. Peers
+/// measure round trips by them with every piece of data, and keep connections alive (CVE-2019-9512).
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
@@ -164,6 +167,8 @@ struct Stream {
     received: bool,
     /// What is left of the body, where its head says how long it is.
     left: Option<u64>,
+    /// We asked for the head alone.
+    asked_head: bool,
 }
 
 /// One end.
@@ -275,7 +280,10 @@ impl Connection {
     #[must_use]
     pub fn has_room(&self, max: usize) -> bool {
         let max = if self.told { max.min(self.their_streams_max as usize) } else { 1 };
-        !self.going_away && self.streams.len() < max && self.last < STREAM_MAX - 2
+        !self.going_away
+            && self.streams.len() < max
+            && self.last < STREAM_MAX - 2
+            && self.out.len() < HEADS_BYTES_MAX
     }
 
     /// Whether slow readers hold so much of what all streams may have on their way, at this end or at the other, that a stream which is
@@ -284,7 +292,7 @@ impl Connection {
     pub fn is_clogged(&self) -> bool {
         let most = i64::from(self.limits.connection_window);
         let held = most - self.recv_window - self.owed as i64;
-        held > most / 2 || self.send_window < FRAME_BYTES as i64
+        held > most / 2 || self.send_window < FRAME_BYTES as i64 || self.out.len() > 4 * OUT_BYTES_MAX
     }
 
     /// Whether no stream can be opened any more.
@@ -346,6 +354,11 @@ impl Connection {
         }
     }
 
+    /// Forgets nuisances: some time has passed in which the peer may have had reasons for them.
+    pub const fn forgive(&mut self) {
+        self.nuisances = 0;
+    }
+
     fn nuisance(&mut self) -> Result<(), Code> {
         self.nuisances += 1;
         if self.nuisances > NUISANCES_MAX { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
@@ -356,14 +369,17 @@ impl Connection {
         stream.is_multiple_of(2) || stream > self.last
     }
 
-    /// A frame of data came for a stream that is not open, any more.
-    fn not_open(&mut self, stream: u32) -> Result<(), Code> {
+    /// A frame of data came for a stream that is not open, any more. What was on its way when the stream was reset is no nuisance
+    /// (section 5.1), and bounded as all that has bytes.
+    fn not_open(&mut self, stream: u32, flow: usize) -> Result<(), Code> {
         if self.is_idle(stream) {
             return Err(Code::PROTOCOL_ERROR);
         }
         if self.server && !self.was_reset_by_us(stream) {
             self.remember(stream, true);
             wire::reset(stream, Code::STREAM_CLOSED, &mut self.out);
+        } else if flow > 0 {
+            return Ok(());
         }
         self.nuisance()
     }
@@ -411,7 +427,7 @@ impl Connection {
                 return Ok(());
             }
             // Of a frame in pieces the last one counts.
-            return if last || self.is_idle(stream) { self.not_open(stream) } else { Ok(()) };
+            return if last || self.is_idle(stream) { self.not_open(stream, flow) } else { Ok(()) };
         };
         open.recv_window -= flow as i64;
         open.held += flow;
@@ -504,7 +520,7 @@ impl Connection {
         }
         open.received = end;
         // A response without a body may say how long it would be.
-        open.left = facts.length.filter(|_| !end);
+        open.left = facts.length.filter(|_| !end && !open.asked_head && facts.status != 304);
         if !self.server {
             (self.nuisances, self.cancelled) = (0, 0);
         }
@@ -530,6 +546,7 @@ impl Connection {
             headed: false,
             received: false,
             left: None,
+            asked_head: false,
         };
         self.streams.insert(stream, new);
     }

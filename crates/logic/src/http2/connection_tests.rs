@@ -383,3 +383,59 @@ fn streams_are_read_on_though_slow_readers_hold_nearly_all_that_their_connection
         pass(&mut server, &mut client);
     }
 }
+
+#[test]
+fn a_client_that_measures_round_trips_with_every_message_it_is_sent_is_no_nuisance() {
+    let (mut client, mut server) = pair(LIMITS);
+    let stream = client.open(get().iter(), true).unwrap();
+    pass(&mut client, &mut server);
+    server.send_head(stream, ok().iter(), false);
+    for _ in 0..3 * NUISANCES_MAX {
+        assert_eq!(server.send_data(stream, b"tick", false).bytes, 4);
+        pass(&mut server, &mut client);
+        client.release(stream, 4);
+        client.out.extend(frame(PING, 0, 0, &[0; 8]));
+        pass(&mut client, &mut server);
+    }
+}
+
+#[test]
+fn one_that_keeps_an_idle_connection_alive_is_no_nuisance_when_it_is_forgiven_now_and_then() {
+    let (_, mut server) = pair(LIMITS);
+    let pings = frame(PING, 0, 0, &[0; 8]).repeat(NUISANCES_MAX as usize);
+    for _ in 0..3 {
+        server.forgive();
+        assert_eq!(server.receive(&pings, &mut Vec::new()), Ok(()));
+    }
+}
+
+#[test]
+fn small_messages_that_were_on_their_way_when_their_stream_was_reset_end_nothing_else() {
+    for by_client in [true, false] {
+        let (mut client, mut server) = pair(Limits { stream_window: 60_000, ..LIMITS });
+        let stream = client.open(get().iter(), false).unwrap();
+        pass(&mut client, &mut server);
+        server.send_head(stream, ok().iter(), false);
+        let (from, to) = if by_client { (&mut server, &mut client) } else { (&mut client, &mut server) };
+        for _ in 0..2 * NUISANCES_MAX {
+            assert_eq!(from.send_data(stream, &[0; 20], false).bytes, 20);
+        }
+        to.reset(stream, Code::CANCEL);
+        to.out.clear();
+        assert_eq!(pass(from, to), []);
+    }
+}
+
+#[test]
+fn a_head_that_was_asked_for_alone_may_say_how_long_the_body_would_be() {
+    let head = fields(&[(":method", "HEAD"), (":scheme", "http"), (":path", "/")]);
+    for (asked, status) in [(head, "200"), (get(), "304")] {
+        let (mut client, mut server) = pair(LIMITS);
+        let stream = client.open(asked.iter(), true).unwrap();
+        pass(&mut client, &mut server);
+        server.send_head(stream, fields(&[(":status", status), ("content-length", "10")]).iter(), false);
+        server.send_data(stream, &[], true);
+        let events = pass(&mut server, &mut client);
+        assert!(matches!(events[..], [Event::Head { .. }, Event::Data { end: true, .. }]), "{events:?}");
+    }
+}

@@ -206,11 +206,9 @@ const fn is_name(byte: u8) -> bool {
     is_token(byte) && !byte.is_ascii_uppercase()
 }
 
+/// Blanks around it pass, as everywhere in the field: servers put a message of their own, whatever it ends with, into `grpc-message`.
 fn is_value(value: &[u8]) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     !value.iter().any(|byte| matches!(byte, 0 | b'\n' | b'\r'))
-        && !is_blank(value.first())
-        && !is_blank(value.last())
 }
 
 /// Fields that are of one HTTP/1 connection have no place here (section 8.2.2).

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conduit_logic::http2::connection::OUT_BYTES_MAX;
 use conduit_logic::http2::wire::Code;
@@ -21,6 +21,8 @@ pub trait End {
     fn output(&self, waker: &Waker, out: &mut Vec<u8>);
     /// Bytes that came in meanwhile to be written.
     fn backlog(&self) -> usize;
+    /// Some time has passed: what came in it that moves nothing is forgotten.
+    fn forgive(&self);
     /// Whether nothing more will be said or heard.
     fn is_done(&self) -> bool;
     /// Takes what was read.
@@ -52,13 +54,20 @@ pub struct Line {
     written: usize,
     /// What the stream took is not all on its way.
     unflushed: bool,
+    forgave: Instant,
 }
+
+/// How often what moves nothing is forgotten: a peer that sends a thousand such frames within it does nothing else.
+const FORGIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many times what is written at once may wait, since only answers to what was read get there, before no more is read. Data alone
+/// must not stop the reading: two proxies that send much to each other would wait for each other.
+const BACKLOG_MAX: usize = 8 * OUT_BYTES_MAX;
 
 impl Line {
     /// Nothing was moved yet.
     #[must_use]
-    pub const fn new(stream: Stream) -> Self {
-        Self { stream, out: Vec::new(), written: 0, unflushed: false }
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, out: Vec::new(), written: 0, unflushed: false, forgave: Instant::now() }
     }
 
     /// Moves what can be moved now. Ready at the end of it all.
@@ -69,7 +78,7 @@ impl Line {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Ended::Broke(error)),
                 // A peer that waits for us to read while we wait for it to read would wait for ever.
-                Poll::Pending if end.backlog() < OUT_BYTES_MAX => {}
+                Poll::Pending if end.backlog() < BACKLOG_MAX => {}
                 Poll::Pending => return Poll::Pending,
             }
             let input = if self.stream.ahead.is_empty() {
@@ -87,6 +96,10 @@ impl Line {
             };
             if let Err(code) = input {
                 return Poll::Ready(Ended::Refused(code));
+            }
+            if self.forgave.elapsed() >= FORGIVE_INTERVAL {
+                self.forgave = Instant::now();
+                end.forgive();
             }
         }
     }

@@ -62,11 +62,13 @@ struct Open {
     broken: Option<Code>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Who is to hear when it breaks, while he waits for something else.
+    flushed: Option<Waker>,
 }
 
 impl Open {
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+        for waker in [self.reader.take(), self.writer.take(), self.flushed.take()].into_iter().flatten() {
             waker.wake();
         }
     }
@@ -197,6 +199,10 @@ impl End for Arc<Trunk> {
         self.lock().http.out.len()
     }
 
+    fn forgive(&self) {
+        self.lock().http.forgive();
+    }
+
     fn is_done(&self) -> bool {
         let state = self.lock();
         let left = (state.let_go || state.http.is_going_away()) && state.tunnels.is_empty();
@@ -212,9 +218,13 @@ impl End for Arc<Trunk> {
             let received = state.http.receive(bytes, &mut events);
             for event in events {
                 match event {
-                    Event::Head { stream, fields, .. } if self.accept.is_some() => {
-                        state.tunnels.insert(stream, Open::default());
+                    Event::Head { stream, fields, end, .. } if self.accept.is_some() => {
+                        state.tunnels.insert(stream, Open { finished: end, ..Open::default() });
                         asked.push((stream, fields));
+                    }
+                    // What asks for a tunnel is short.
+                    Event::TooLarge { stream } if self.accept.is_some() => {
+                        state.http.reset(stream, Code::PROTOCOL_ERROR);
                     }
                     event => state.came(event, bytes),
                 }
@@ -275,6 +285,10 @@ impl State {
             }
         }
         if open.broken.is_some() {
+            if !open.finished {
+                // The peer has given up what is on its way, and got the credit for it back.
+                (open.arrived, open.before) = Default::default();
+            }
             open.wake();
         } else if let Some(reader) = open.reader.take() {
             reader.wake();
@@ -353,6 +367,20 @@ impl Trunk {
         state.http.send_data(stream, bytes, false);
         wake(state.waker.as_ref());
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Everything is on its way at once; whoever waits for something else hears when the tunnel breaks.
+    pub(super) fn poll_flush(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.lock();
+        match state.tunnels.get_mut(stream) {
+            None => Poll::Ready(Err(broken(Code::CANCEL))),
+            // A peer that has said all may leave, and what it said is still read.
+            Some(Open { broken: Some(code), finished: false, .. }) => Poll::Ready(Err(broken(*code))),
+            Some(open) => {
+                remember(&mut open.flushed, cx.waker());
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     /// No more is sent. Ready when nothing waits for the peer any more: what waits would be lost with the tunnel.

@@ -1,8 +1,10 @@
 //! Tunnels between two ends of real sockets: every byte arrives, also when its sender leaves at once, and each way ends on its own.
 
+use std::pin::Pin;
+
 use conduit_process::tasks::Tasks;
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -178,5 +180,39 @@ fn a_connection_is_idle_without_tunnels_and_ends_in_order_when_it_is_let_go() {
         drop((near, far));
         crate::control::fake::until("it has ended", || world.near.is_over()).await;
         assert_eq!(world.tasks.wait(DEADLINE).await, 0, "and so has the other end");
+    });
+}
+
+#[test]
+fn whoever_waits_for_something_else_hears_that_the_other_end_has_given_up() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        near.write_all(&[1; 10_000]).await.unwrap();
+        let waiting = std::future::poll_fn(|cx| match Pin::new(&mut far).poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Pending,
+            ended => ended,
+        });
+        let reset = async {
+            tokio::task::yield_now().await;
+            near.reset();
+        };
+        let (ended, ()) = tokio::join!(waiting, reset);
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(far.read_u8().await.is_err(), "what it had sent is given up as well");
+    });
+}
+
+#[test]
+fn a_tunnel_that_is_asked_for_with_nothing_to_send_is_at_its_end_at_once() {
+    in_time(async {
+        let World { near, mut far, tasks } = world(LIMITS).await;
+        let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
+        let stream = near.lock().http.open(head.iter(), true).unwrap();
+        wake(near.lock().waker.as_ref());
+        let (mut far, _) = far.recv().await.unwrap();
+        assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+        near.close(stream, Code::CANCEL);
+        tasks.stop();
     });
 }

@@ -13,7 +13,8 @@ use conduit_logic::words::{Declared, Destination, Direction, Endpoint, Protocol,
 
 use super::connect::Pool;
 use crate::control::DestinationWatch;
-use crate::telemetry::{EdgeKey, EdgeStats, Telemetry, TlsFacts};
+use crate::failure::Failure;
+use crate::telemetry::{EdgeKey, EdgeStats, Reason, Telemetry, TlsFacts};
 
 /// One endpoint of a service.
 #[derive(Debug)]
@@ -107,6 +108,13 @@ impl Picked {
         let mut load = self.state.lock();
         load.1.success();
         load.0.observe(latency, Instant::now());
+    }
+
+    /// The attempt failed. A limit of our own says nothing of the endpoint.
+    pub fn failed_with(&self, failure: &Failure) {
+        if failure.reason != Reason::Limit {
+            self.failed();
+        }
     }
 
     /// The connection was refused, timed out or broke before an answer.

@@ -231,7 +231,7 @@ impl Client {
                 }
             }
             Err(failure) => {
-                picked.failed();
+                picked.failed_with(&failure);
                 if failure.unprocessed {
                     call.attempts.failed(&picked, failure);
                     self.place(state, stream);
@@ -414,7 +414,8 @@ impl Client {
             );
             state.http.send_trailers(stream, answer::grpc_failed(&lost));
         } else {
-            state.http.reset(stream, Code::CANCEL);
+            // Some clients take CANCEL for the end of a response that does not say how long it is.
+            state.http.reset(stream, Code::INTERNAL_ERROR);
         }
         if let Some(call) = state.calls.remove(stream) {
             call.end(Outcome::MeshFailure, Some("response broke off"));

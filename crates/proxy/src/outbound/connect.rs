@@ -205,7 +205,15 @@ impl Pool {
         }
         let (mut stream, tls) = self.tunnel(outbound, endpoint, &self.tunnels, Carry::Hbone).await?;
         let status = match &mut stream.io {
-            Io::Tunnel(tunnel) => tunnel.status().await,
+            Io::Tunnel(tunnel) => {
+                // The peer's proxy connects to its application meanwhile.
+                let answered = tokio::time::timeout(2 * outbound.dialer.timeout, tunnel.status());
+                let Ok(status) = answered.await else {
+                    let detail = format!("the proxy of {} gives no answer to a tunnel", endpoint.addr);
+                    return Err(Failure::late(Reason::Connect, detail));
+                };
+                status
+            }
             _ => Ok(200),
         };
         let refused = match status {

@@ -173,7 +173,7 @@ async fn attempts(
                 }
             }
         };
-        picked.failed();
+        picked.failed_with(&failure);
         if !failure.unprocessed {
             return Err(Ended::Failed(failure));
         }

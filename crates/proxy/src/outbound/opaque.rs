@@ -38,7 +38,7 @@ pub async fn connect(outbound: &Outbound, service: &Service) -> Result<Server, F
                 return Ok(Server { stream, picked, tls });
             }
             Err(failure) => {
-                picked.failed();
+                picked.failed_with(&failure);
                 attempts.failed(&picked, failure);
             }
         }

@@ -222,6 +222,10 @@ impl End for Server {
         self.lock().http.out.len()
     }
 
+    fn forgive(&self) {
+        self.lock().http.forgive();
+    }
+
     fn is_done(&self) -> bool {
         let state = self.lock();
         (state.let_go || state.http.is_going_away()) && state.askers.is_empty() && state.http.out.is_empty()

@@ -133,6 +133,10 @@ impl End for Arc<Client> {
         self.lock().http.out.len()
     }
 
+    fn forgive(&self) {
+        self.lock().http.forgive();
+    }
+
     fn is_done(&self) -> bool {
         let state = self.lock();
         state.draining && state.http.is_drained() && state.http.out.is_empty()

@@ -41,6 +41,7 @@ impl Connection {
             } else {
                 open.waits = VecDeque::new();
             }
+            self.nuisances = 0;
             let mut sent = Sent { bytes, ended };
             if rest == 0
                 && let Some(ending) = open.ending.take()
@@ -74,7 +75,12 @@ impl Connection {
         let stream = if self.last == 0 { 1 } else { self.last + 2 };
         self.last = stream;
         self.add(stream);
+        let mut asked_head = false;
+        let fields = fields.inspect(|field| asked_head |= field.name == b":method" && field.value == b"HEAD");
         self.send_head(stream, fields, end);
+        if let Some(open) = self.streams.get_mut(stream) {
+            open.asked_head = asked_head;
+        }
         Some(stream)
     }
 
@@ -84,6 +90,10 @@ impl Connection {
             return;
         }
         self.block(stream, fields, end);
+        if self.server {
+            // It was answered before whatever its client does next.
+            self.cancelled = 0;
+        }
         if end {
             self.sent(stream);
         }
@@ -100,6 +110,7 @@ impl Connection {
             now = room(self.send_window, open.send_window, bytes.len());
             open.send_window -= now as i64;
             self.send_window -= now as i64;
+            self.nuisances = 0;
         }
         let (first, rest) = bytes.split_at(now);
         let ended = end && rest.is_empty() && open.waits.is_empty();
