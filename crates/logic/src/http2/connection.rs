@@ -5,6 +5,7 @@
 //! Source: RFC 9113 sections 3.4 (preface), 5 (streams, flow control, errors), 6 (frames).
 
 mod sending;
+mod windows;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,9 +29,6 @@ const HEADS_BYTES_MAX: usize = 1024 * 1024;
 const NUISANCES_MAX: u32 = 1000;
 /// Streams in a row that the peer reset before they were answered (CVE-2023-44487).
 const CANCELLED_MAX: u32 = 10_000;
-/// A stream's window grows to such a part of the connection's, and all of them together by no more, so that those that stop then do
-/// not stop all others.
-const GROWN_PER_CONNECTION: u32 = 2;
 /// Interim heads before one response. Windows do not bound them; servers send one or two.
 const INTERIMS_MAX: u8 = 16;
 /// So many streams that are gone are remembered, since what the peer sends on one that we reset may have been on its way: as many as
@@ -286,15 +284,6 @@ impl Connection {
             && self.out.len() < HEADS_BYTES_MAX
     }
 
-    /// Whether slow readers hold so much of what all streams may have on their way, at this end or at the other, that a stream which is
-    /// opened now might wait for them.
-    #[must_use]
-    pub fn is_clogged(&self) -> bool {
-        let most = i64::from(self.limits.connection_window);
-        let held = most - self.recv_window - self.owed as i64;
-        held > most / 2 || self.send_window < FRAME_BYTES as i64 || self.out.len() > 4 * OUT_BYTES_MAX
-    }
-
     /// Whether no stream can be opened any more.
     #[must_use]
     pub const fn is_going_away(&self) -> bool {
@@ -420,6 +409,8 @@ impl Connection {
         if self.recv_window < 0 {
             return Err(Code::FLOW_CONTROL_ERROR);
         }
+        // When slow readers hold the rest of the window, nobody else's reading may come to say what is owed.
+        self.owe(0);
         let Some(open) = self.streams.get_mut(stream).filter(|open| open.headed && !open.received) else {
             self.owe(flow);
             if self.streams.get(stream).is_some() {
@@ -663,49 +654,6 @@ impl Connection {
             Some(open) if open.sent && open.received => self.forget(stream),
             Some(_) => self.give_up(stream, code),
             None => {}
-        }
-    }
-
-    /// Bytes of a stream have gone on: the peer may send as many again.
-    pub fn release(&mut self, stream: u32, flow: usize) {
-        // What a stream had left when it went was released then.
-        let Some(open) = self.streams.get_mut(stream) else { return };
-        let flow = flow.min(open.held);
-        open.held -= flow;
-        open.owed += flow;
-        if open.owed >= open.recv_window_max as usize / 2 && !open.received {
-            self.credit(stream);
-        }
-        self.complete(stream);
-        self.owe(flow);
-    }
-
-    /// Tells the peer what it may send again on a stream. Whoever keeps up is given twice as much, and has fewer such frames to send;
-    /// whoever is slow has no more than at first.
-    fn credit(&mut self, stream: u32) {
-        let Limits { stream_window, connection_window, .. } = self.limits;
-        let grown: u32 = self.streams.iter_mut().map(|(_, open)| open.recv_window_max - stream_window).sum();
-        let Some(open) = self.streams.get_mut(stream) else { return };
-        if open.held == 0 {
-            let most = connection_window / GROWN_PER_CONNECTION;
-            let spare = most.saturating_sub(open.recv_window_max.max(grown));
-            let more = open.recv_window_max.min(spare);
-            open.owed += more as usize;
-            open.recv_window_max += more;
-        }
-        open.recv_window += open.owed as i64;
-        wire::window_update(stream, open.owed as u32, &mut self.out);
-        open.owed = 0;
-    }
-
-    fn owe(&mut self, flow: usize) {
-        self.owed += flow;
-        // What slow readers hold takes from what the others have: they are told before they have none.
-        let left = usize::try_from(self.recv_window).unwrap_or(0);
-        if self.owed >= (self.limits.connection_window as usize / 2).min(left.max(1)) {
-            self.recv_window += self.owed as i64;
-            wire::window_update(0, self.owed as u32, &mut self.out);
-            self.owed = 0;
         }
     }
 

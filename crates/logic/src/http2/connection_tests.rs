@@ -385,6 +385,21 @@ fn streams_are_read_on_though_slow_readers_hold_nearly_all_that_their_connection
 }
 
 #[test]
+fn what_was_read_before_a_slow_reader_took_the_rest_of_the_window_is_given_back() {
+    let limits = Limits { streams_max: 3, stream_window: 65_000, ..LIMITS };
+    let (mut client, mut server) = pair(limits);
+    let [slow, read] = [(); 2].map(|()| client.open(get().iter(), false).unwrap());
+    client.send_data(read, &[0; 30_000], false);
+    pass(&mut client, &mut server);
+    server.release(read, 30_000);
+    pass(&mut server, &mut client);
+    assert_eq!(client.send_data(slow, &[0; 40_000], false).bytes, 40_000);
+    pass(&mut client, &mut server);
+    pass(&mut server, &mut client);
+    assert_eq!(client.send_data(read, &[0; 1000], false).bytes, 1000);
+}
+
+#[test]
 fn a_client_that_measures_round_trips_with_every_message_it_is_sent_is_no_nuisance() {
     let (mut client, mut server) = pair(LIMITS);
     let stream = client.open(get().iter(), true).unwrap();
