@@ -108,11 +108,11 @@ pub struct RunArguments {
     #[arg(long, env = "CONDUIT_PROXY_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     #[serde(serialize_with = "as_given")]
     pub drain_timeout: Duration,
-    /// A TCP connection or a TLS handshake onward that takes longer is given up
+    /// A TCP connection to an endpoint, or a TLS handshake with it, that takes longer is given up; outside the mesh the kernel's patience is kept
     #[arg(long, env = "CONDUIT_PROXY_CONNECT_TIMEOUT", default_value = "1s", value_parser = duration)]
     #[serde(serialize_with = "as_given")]
     pub connect_timeout: Duration,
-    /// A connection whose peer has not acknowledged our bytes for this long is dead: what waits on it fails or goes elsewhere
+    /// A connection to or from another proxy, or an HTTP/2 endpoint, whose peer has acknowledged nothing of our bytes for this long is dead: what waits on it fails or goes elsewhere
     #[arg(long, env = "CONDUIT_PROXY_UNACKNOWLEDGED_TIMEOUT", default_value = "5s", value_parser = duration)]
     #[serde(serialize_with = "as_given")]
     pub unacknowledged_timeout: Duration,

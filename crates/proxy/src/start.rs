@@ -59,11 +59,7 @@ pub fn run(config: Config, logs: LogLevel) -> Result<()> {
         identity::start(&config, &credentials, &control_tasks, &readiness, &telemetry);
         Discovery::start(&config, &credentials, &control_tasks, &readiness, &telemetry)
     };
-    let dialer = Dialer {
-        timeout: config.connect_timeout,
-        unacknowledged: config.unacknowledged_timeout,
-        mark: config.socket_mark,
-    };
+    let dialer = Dialer { timeout: config.connect_timeout, mark: config.socket_mark };
     let outbound = Arc::new(Outbound {
         config: config.clone(),
         dialer,

@@ -22,7 +22,7 @@ mod rules;
 mod sockopt;
 
 pub use netlink::Error;
-pub use sockopt::{original_dst, set_mark};
+pub use sockopt::{Unanswered, original_dst, set_mark, unanswered};
 
 /// How many port ranges may be skipped in one direction. Each is a rule that the first packet of every connection
 /// passes in turn, some nanoseconds each, and nobody keeps a longer list by hand.

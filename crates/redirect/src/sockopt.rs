@@ -1,11 +1,12 @@
-//! The socket options that go with redirection: where a connection was meant to go, and the mark that exempts one.
-//! Depends on libc alone; holds no state and knows no rule.
-#![expect(unsafe_code, reason = "std has neither option")]
+//! The socket options that a proxy needs and std has not: where a connection was meant to go, the mark that exempts one, and what
+//! its peer has not answered. Depends on libc alone; holds no state and knows no rule.
+#![expect(unsafe_code, reason = "std has none of these options")]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 /// Where the peer of this accepted TCP connection meant to connect to, before a rule redirected it. A connection that
 /// was not redirected has its local address as answer. An IPv4 peer of a dual-stack listener gives an IPv4 address.
@@ -50,6 +51,47 @@ pub fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What a TCP connection has sent, and what of it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Bytes were sent, or the peer was asked for room, and it has not acknowledged that yet.
+    pub asked: bool,
+    /// The same, or bytes wait for room at the peer.
+    pub queued: bool,
+    /// How long ago the peer acknowledged anything.
+    pub heard: Duration,
+}
+
+/// What the peer of this connection has not answered. Source: tcp(7), TCP_INFO.
+///
+/// # Errors
+/// The socket is no TCP socket, or is closed.
+pub fn unanswered(socket: &impl AsFd) -> io::Result<Unanswered> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).map_err(io::Error::other)?;
+    // SAFETY: the pointers are those of `info` and of its size, and the kernel writes no more than that size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all bytes were zeroed, which is a valid tcp_info, and the kernel wrote over some of them.
+    let info = unsafe { info.assume_init() };
+    let asked = info.tcpi_unacked > 0 || info.tcpi_probes > 0;
+    Ok(Unanswered {
+        asked,
+        queued: asked || info.tcpi_notsent_bytes > 0,
+        heard: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+    })
 }
 
 /// The local address in its canonical form: `::ffff:10.0.0.1` is 10.0.0.1.

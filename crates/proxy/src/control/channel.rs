@@ -41,11 +41,7 @@ pub fn open(
     } else {
         credentials.client_config(&config.controller_identity, alpn)
     };
-    let dialer = Dialer {
-        timeout: config.connect_timeout,
-        unacknowledged: config.unacknowledged_timeout,
-        mark: config.socket_mark,
-    };
+    let dialer = Dialer { timeout: config.connect_timeout, mark: config.socket_mark };
     let connector = Connector { addr: config.controller_addr.clone(), dialer, tls };
     Ok(Endpoint::from_shared(format!("http://{}", config.controller_addr))?
         .http2_keep_alive_interval(PING_INTERVAL)

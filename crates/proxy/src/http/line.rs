@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use conduit_logic::http2::connection::OUT_BYTES_MAX;
 use conduit_logic::http2::wire::Code;
 use tokio::io::AsyncWrite as _;
+use tokio::time::Sleep;
 
+use crate::tcp::alive::Alive;
 use crate::tcp::stream::{Stream, keep_spare};
 
 /// What is given to the last words on a connection, and to their being read: a peer that is there reads at once.
@@ -54,7 +56,11 @@ pub struct Line {
     written: usize,
     /// What the stream took is not all on its way.
     unflushed: bool,
+    /// It takes no more; what the peer said before is still read, for no longer than this.
+    broken: Option<(io::Error, Pin<Box<Sleep>>)>,
     forgave: Instant,
+    /// Looks after the peer, where it is on another machine.
+    alive: Option<Alive>,
 }
 
 /// How often what moves nothing is forgotten: a peer that sends a thousand such frames within it does nothing else.
@@ -67,16 +73,43 @@ impl Line {
     /// Nothing was moved yet.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, out: Vec::new(), written: 0, unflushed: false, forgave: Instant::now() }
+        let (out, written, forgave) = (Vec::new(), 0, Instant::now());
+        Self { stream, out, written, unflushed: false, broken: None, forgave, alive: None }
+    }
+
+    /// The same, to a peer that has vanished when it acknowledges nothing for so long.
+    #[must_use]
+    pub fn watched(stream: Stream, unacknowledged: Duration) -> Self {
+        Self { alive: Some(Alive::new(unacknowledged)), ..Self::new(stream) }
     }
 
     /// Moves what can be moved now. Ready at the end of it all.
     pub fn poll(&mut self, cx: &mut Context<'_>, end: &impl End) -> Poll<Ended> {
+        if let Poll::Ready(ended) = self.poll_moves(cx, end) {
+            return Poll::Ready(ended);
+        }
+        if let Some((error, until)) = &mut self.broken {
+            ready!(until.as_mut().poll(cx));
+            return Poll::Ready(Ended::Broke(std::mem::replace(error, io::ErrorKind::TimedOut.into())));
+        }
+        match (&mut self.alive, self.stream.socket()) {
+            (Some(alive), Some(socket)) => alive.poll(cx, socket).map(Ended::Broke),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_moves(&mut self, cx: &mut Context<'_>, end: &impl End) -> Poll<Ended> {
         loop {
-            match self.poll_write(cx, end) {
+            let written = match self.broken {
+                Some(_) => Poll::Ready(Ok(())),
+                None => self.poll_write(cx, end),
+            };
+            match written {
                 Poll::Ready(Ok(())) if end.is_done() => return Poll::Ready(Ended::Done),
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Ended::Broke(error)),
+                Poll::Ready(Err(error)) => {
+                    self.broken = Some((error, Box::pin(tokio::time::sleep(LAST_WORDS_TIMEOUT))));
+                }
                 // A peer that waits for us to read while we wait for it to read would wait for ever.
                 Poll::Pending if end.backlog() < BACKLOG_MAX => {}
                 Poll::Pending => return Poll::Pending,
@@ -120,6 +153,9 @@ impl Line {
                 n => self.written += n,
             }
             self.unflushed = true;
+            if let Some(alive) = &mut self.alive {
+                alive.sent();
+            }
         }
         // A connection at rest holds no buffer.
         keep_spare(std::mem::take(&mut self.out));

@@ -31,7 +31,7 @@ pub struct Conn {
 /// Serves one connection to the pod until it ends.
 pub async fn accept(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAddr) {
     let _open = inbound.telemetry.connection(Direction::Inbound);
-    dial::notice_death(&socket, inbound.config.unacknowledged_timeout);
+    dial::keep_alive(&socket);
     let destination = match conduit_redirect::original_dst(&socket) {
         Ok(addr) => addr,
         Err(error) => {

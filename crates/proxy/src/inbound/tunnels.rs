@@ -15,6 +15,7 @@ use super::forward::{self, Ends};
 use super::{Inbound, exchange};
 use crate::failure::Failure;
 use crate::http::answer;
+use crate::http::line::Line;
 use crate::http::streams::{CONNECTION_WINDOW_BYTES, FIRST_WINDOW_BYTES};
 use crate::http::trunk::Trunk;
 use crate::http::tunnel::Tunnel;
@@ -27,12 +28,13 @@ const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Serves the tunnels of one mesh proxy.
 pub async fn serve(inbound: Arc<Inbound>, client: Stream, source: SocketAddr, facts: Arc<TlsFacts>) {
     let (stopped, draining) = (inbound.tasks.token().clone(), inbound.draining.clone());
+    let line = Line::watched(client, inbound.config.unacknowledged_timeout);
     let limits = limits(&inbound);
     let accept = move |tunnel, head| {
         let tunnel = serve_one(inbound.clone(), tunnel, head, source, facts.clone());
         inbound.tasks.spawn("inbound tunnel", tunnel);
     };
-    Trunk::server(limits, Box::new(accept)).run(client, stopped, draining).await;
+    Trunk::server(limits, Box::new(accept)).run(line, stopped, draining).await;
 }
 
 /// Serves HTTP/1 in the streams of a mesh proxy's connection to a port of the application's: each is as a connection to that port, and to
@@ -40,6 +42,7 @@ pub async fn serve(inbound: Arc<Inbound>, client: Stream, source: SocketAddr, fa
 pub async fn serve_http1(conn: Conn) {
     let Conn { inbound, client, source, destination, tls } = conn;
     let (stopped, draining) = (inbound.tasks.token().clone(), inbound.draining.clone());
+    let line = Line::watched(client, inbound.config.unacknowledged_timeout);
     let limits = limits(&inbound);
     let accept = move |mut tunnel: Tunnel, _| {
         tunnel.answer(&answer::fields(&[(":status", "200")]), false);
@@ -47,7 +50,7 @@ pub async fn serve_http1(conn: Conn) {
         let conn = Conn { inbound: inbound.clone(), client, source, destination, tls: tls.clone() };
         inbound.tasks.spawn("inbound stream", exchange::serve(conn));
     };
-    Trunk::server(limits, Box::new(accept)).run(client, stopped, draining).await;
+    Trunk::server(limits, Box::new(accept)).run(line, stopped, draining).await;
 }
 
 fn limits(inbound: &Inbound) -> Limits {

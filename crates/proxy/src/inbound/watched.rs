@@ -17,6 +17,7 @@ use super::accept::Conn;
 use super::calls::Calls;
 use super::forward::{self, Ends};
 use crate::http::line::LAST_WORDS_TIMEOUT;
+use crate::tcp::alive::Alive;
 use crate::tcp::stream::{Io, Stream};
 
 /// One direction: watched, and what of it is not passed on yet.
@@ -24,6 +25,8 @@ struct Way {
     frames: Frames,
     out: Vec<u8>,
     written: usize,
+    /// Something was written since this was looked at.
+    wrote: bool,
     /// Nothing more is read.
     ended: bool,
 }
@@ -40,7 +43,7 @@ enum Stop {
 
 impl Way {
     const fn new(frames: Frames) -> Self {
-        Self { frames, out: Vec::new(), written: 0, ended: false }
+        Self { frames, out: Vec::new(), written: 0, wrote: false, ended: false }
     }
 
     /// Whether a frame of the proxy's own may follow what is passed on.
@@ -92,6 +95,7 @@ impl Way {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => self.written += n,
             }
+            self.wrote = true;
         }
         // A connection at rest holds no buffer.
         self.out = Vec::new();
@@ -107,6 +111,8 @@ struct Passing {
     up: Way,
     down: Way,
     calls: Calls,
+    /// Looks after the client.
+    alive: Alive,
     /// The application takes no more: nothing is read from the client.
     up_closed: bool,
     /// The proxy drains.
@@ -147,6 +153,7 @@ pub async fn serve(conn: Conn, proof: Option<String>) {
     let mut passing = Passing {
         client,
         server,
+        alive: Alive::new(inbound.config.unacknowledged_timeout),
         up: Way::new(Frames::of_client(head_bytes_max)),
         down: Way::new(Frames::of_server(head_bytes_max, streams_max)),
         calls: Calls::new(inbound, Ends { source, destination, protocol: Protocol::Http2, tls }),
@@ -194,6 +201,15 @@ impl Passing {
         }
         if self.calls.overflowed() {
             return Poll::Ready(End::Broken(Broken::TooLarge));
+        }
+        if std::mem::take(&mut self.down.wrote) {
+            self.alive.sent();
+        }
+        if let Some(socket) = self.client.socket()
+            && let Poll::Ready(error) = self.alive.poll(cx, socket)
+        {
+            tracing::debug!(%error, "a mesh proxy is gone");
+            return Poll::Ready(End::Client);
         }
         let at_rest = self.calls.is_empty() && self.down.out.is_empty();
         if at_rest && self.told { Poll::Ready(End::Drained) } else { Poll::Pending }

@@ -90,7 +90,7 @@ async fn passthrough(outbound: &Outbound, mut client: Stream, source: SocketAddr
     });
     let recorder =
         Recorder::start(&outbound.tap, edge, began, start(source, destination, Protocol::Opaque, ""));
-    let socket = match outbound.dialer.dial(destination).await {
+    let socket = match outbound.dialer.dial_outside(destination).await {
         Ok(socket) => socket,
         Err(error) => {
             tracing::debug!(%destination, %error, "connecting to a destination outside the mesh failed");

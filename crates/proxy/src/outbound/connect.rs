@@ -21,6 +21,7 @@ use super::idle::{Idle, OPENING_MAX, Turn};
 use super::shared::{Held, Server};
 use super::streams;
 use crate::failure::Failure;
+use crate::http::line::Line;
 use crate::http::trunk::Trunk;
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -185,7 +186,8 @@ impl Pool {
         };
         let server = Server::new(endpoint.addr, tls, proof, streams::limits(&outbound.config));
         let stopped = outbound.pools.token().clone();
-        outbound.pools.spawn("outbound http/2 connection", server.clone().run(Stream::new(io), stopped));
+        let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
+        outbound.pools.spawn("outbound http/2 connection", server.clone().run(line, stopped));
         self.http2.lock().push(Held(server.clone()));
         Ok(server)
     }
@@ -257,7 +259,8 @@ impl Pool {
         }
         let trunk = Trunk::client(streams::limits(&outbound.config));
         let (stopped, never) = (outbound.pools.token().clone(), CancellationToken::new());
-        outbound.pools.spawn("outbound tunnels", trunk.clone().run(Stream::new(io), stopped, never));
+        let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
+        outbound.pools.spawn("outbound tunnels", trunk.clone().run(line, stopped, never));
         let tunnel = trunk.open(&head, true);
         shared.lock().push(Tunnels { trunk, tls: tls.clone() });
         let tunnel = tunnel.ok_or_else(|| {

@@ -56,7 +56,7 @@ async fn world(setup: Setup, servers: Vec<SocketAddr>) -> World {
     let discovery = Discovery::start(&config, &credentials, &tasks, &readiness, &telemetry);
     let second = Duration::from_secs(1);
     let outbound = Arc::new(Outbound {
-        dialer: Dialer { timeout: second, unacknowledged: second, mark: None },
+        dialer: Dialer { timeout: second, mark: None },
         credentials,
         services: Services::new(discovery),
         tap: Hub::new(telemetry.tapped.clone()),

@@ -3,6 +3,7 @@
 
 pub mod listen;
 pub mod dial;
+pub mod alive;
 pub mod stream;
 pub mod pump;
 mod splice;

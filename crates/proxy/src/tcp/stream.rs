@@ -299,14 +299,25 @@ impl Stream {
 }
 
 impl Stream {
+    /// The socket; a tunnel has none of its own.
+    #[must_use]
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Tcp(socket) => Some(socket),
+            Io::TlsClient(tls) => Some(&tls.get_ref().0.socket),
+            Io::TlsServer(tls) => Some(&tls.get_ref().0.socket),
+            Io::Tunnel(_) => None,
+        }
+    }
+
     /// Drops the stream so that the peer sees a break, not an orderly end.
     pub fn abort(mut self) {
-        match &mut self.io {
-            Io::Tcp(socket) => super::dial::reset_on_drop(socket),
-            // Without close_notify the peer knows that the bytes are not whole.
-            Io::TlsClient(tls) => super::dial::reset_on_drop(&tls.get_ref().0.socket),
-            Io::TlsServer(tls) => super::dial::reset_on_drop(&tls.get_ref().0.socket),
-            Io::Tunnel(tunnel) => tunnel.reset(),
+        if let Io::Tunnel(tunnel) = &mut self.io {
+            tunnel.reset();
+        }
+        // Of TLS the peer knows without close_notify that the bytes are not whole.
+        if let Some(socket) = self.socket() {
+            super::dial::reset_on_drop(socket);
         }
     }
 }
