@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::{End, Ended, Line, remember, wake};
 use super::tunnel::Tunnel;
-use crate::tcp::stream::{SCRATCH_BYTES, Stream, spare};
+use crate::tcp::stream::{SCRATCH_BYTES, spare};
 
 /// So many tunnels are opened on one connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to allow at
 /// least 100.
@@ -46,6 +46,8 @@ struct State {
     let_go: bool,
     draining: bool,
     ended: bool,
+    /// The peer opens the tunnels, and might open and reset as many as it likes.
+    server: bool,
 }
 
 /// A tunnel that is open.
@@ -94,8 +96,9 @@ impl Trunk {
     }
 
     fn new(http: Connection, accept: Option<Accept>) -> Arc<Self> {
-        let (waker, tunnels, used) = (None, Streams::default(), Instant::now());
-        let state = State { http, tunnels, waker, used, let_go: false, draining: false, ended: false };
+        let (waker, tunnels, used, server) = (None, Streams::default(), Instant::now(), accept.is_some());
+        let state =
+            State { http, tunnels, waker, used, let_go: false, draining: false, ended: false, server };
         Arc::new(Self { told: CancellationToken::new(), accept, state: Mutex::new(state) })
     }
 
@@ -145,11 +148,10 @@ impl Trunk {
     /// Moves the bytes until the connection ends. When `draining` fires the peer is told to open no more tunnels.
     pub async fn run(
         self: Arc<Self>,
-        stream: Stream,
+        mut line: Line,
         stopped: CancellationToken,
         draining: CancellationToken,
     ) {
-        let mut line = Line::new(stream);
         let mut told = false;
         let ended = loop {
             tokio::select! {
@@ -285,8 +287,8 @@ impl State {
             }
         }
         if open.broken.is_some() {
-            if !open.finished {
-                // The peer has given up what is on its way, and got the credit for it back.
+            if !open.finished && self.server {
+                // A client has given up what is on its way, and got the credit for it back. A server's last words are read.
                 (open.arrived, open.before) = Default::default();
             }
             open.wake();

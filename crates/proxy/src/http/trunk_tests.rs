@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::control::fake::DEADLINE;
 use crate::http::answer;
-use crate::tcp::stream::Io;
+use crate::tcp::stream::{Io, Stream};
 
 const LIMITS: Limits =
     Limits { streams_max: 8, header_bytes_max: 8192, stream_window: 20_000, connection_window: 100_000 };
@@ -32,7 +32,8 @@ async fn world(limits: Limits) -> World {
     let (near, other, tasks) = (Trunk::client(limits), Trunk::server(limits, accept), Tasks::new());
     for (trunk, socket) in [(near.clone(), client.unwrap()), (other, server.unwrap().0)] {
         let stopped = tasks.token().clone();
-        tasks.spawn("trunk", trunk.run(Stream::new(Io::Tcp(socket)), stopped, CancellationToken::new()));
+        let line = Line::new(Stream::new(Io::Tcp(socket)));
+        tasks.spawn("trunk", trunk.run(line, stopped, CancellationToken::new()));
     }
     World { near, far, tasks }
 }
@@ -200,6 +201,25 @@ fn whoever_waits_for_something_else_hears_that_the_other_end_has_given_up() {
         let (ended, ()) = tokio::join!(waiting, reset);
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         assert!(far.read_u8().await.is_err(), "what it had sent is given up as well");
+    });
+}
+
+#[test]
+fn what_a_server_said_before_it_gave_up_is_read() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        far.write_all(b"last words").await.unwrap();
+        far.reset();
+        let given_up = std::future::poll_fn(|cx| match Pin::new(&mut near).poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Pending,
+            ended => ended,
+        });
+        given_up.await.unwrap_err();
+        let mut said = [0; 10];
+        near.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"last words");
+        near.read_u8().await.unwrap_err();
     });
 }
 

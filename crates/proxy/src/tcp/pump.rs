@@ -5,6 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use conduit_logic::framing::{Body, Progress, Refusal};
@@ -216,25 +217,49 @@ impl Moved {
     }
 }
 
+/// What a server that takes no more had said before is passed on, if its client reads it within this time.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Moves bytes both ways until both directions have ended, each half-closed on its own.
 ///
 /// # Errors
-/// The first error of either direction, with what was moved until then; the caller drops both streams, which resets them.
+/// The first error of either direction, with what was moved until then; the caller drops both streams, which resets them. Of a server
+/// that takes no more, what it had said before is passed on first: its reason, often enough.
 pub async fn relay(client: &mut Stream, server: &mut Stream) -> (Moved, Result<(), PumpError>) {
-    let mut up = Pump::connection();
-    let mut down = Pump::connection();
-    let mut client_broke = false;
-    let result = std::future::poll_fn(|cx| {
-        let up = up.poll(cx, client, &mut server.io);
-        client_broke = matches!(up, Poll::Ready(Err(PumpError::Read(_))));
-        let up = up?;
-        let down = down.poll(cx, server, &mut client.io);
-        client_broke = matches!(down, Poll::Ready(Err(PumpError::Write(_))));
-        let down = down?;
-        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    let (mut up, mut down) = (Pump::connection(), Pump::connection());
+    let (mut not_up, mut not_down) = (None, None);
+    let mut until = None;
+    std::future::poll_fn(|cx| {
+        let up = step(&mut not_up, || up.poll(cx, client, &mut server.io));
+        if matches!(not_up, Some(PumpError::Write(_))) {
+            // The error may have been told to whoever wrote, and whoever reads is told of an end that was none.
+            down.close = false;
+        }
+        let down = step(&mut not_down, || down.poll(cx, server, &mut client.io));
+        if matches!(not_up, Some(PumpError::Read(_) | PumpError::Framing(_))) || not_down.is_some() {
+            return Poll::Ready(());
+        }
+        if not_up.is_some() && down.is_pending() {
+            return until
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORDS_TIMEOUT)))
+                .as_mut()
+                .poll(cx);
+        }
+        if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    let client_broke =
+        matches!(not_up, Some(PumpError::Read(_))) || matches!(not_down, Some(PumpError::Write(_)));
+    let result = not_up.or(not_down).map_or(Ok(()), Err);
     (Moved { sent: up.moved(), received: down.moved(), client_broke }, result)
+}
+
+/// Moves on in one direction, and remembers what broke it.
+fn step(broke: &mut Option<PumpError>, poll: impl FnOnce() -> Poll<Result<(), PumpError>>) -> Poll<()> {
+    if broke.is_some() {
+        return Poll::Ready(());
+    }
+    poll().map(|moved| *broke = moved.err())
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::BufMut as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,4 +101,37 @@ async fn a_server_that_breaks_while_a_lot_comes_for_it_ends_the_relay_with_an_er
     assert!(matches!(result, Err(PumpError::Write(_) | PumpError::Read(_))), "{result:?}");
     assert!((2_000_000..50_000_000).contains(&moved.sent));
     written.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_a_server_said_before_it_broke_reaches_the_client_that_is_sending_still() {
+    let ((mut client, mut from), (mut server, mut to)) = (pair().await, pair().await);
+    server.write_all(b"too much").await.unwrap();
+    crate::tcp::dial::reset_on_drop(&server);
+    drop(server);
+    client.write_all(b"more and more").await.unwrap();
+    let (_, result) = relay(&mut from, &mut to).await;
+    result.unwrap_err();
+    from.abort();
+    let mut said = [0; 8];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"too much");
+    client.read_u8().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_while_both_ways_are_full_ends_the_relay_though_its_client_reads_nothing() {
+    let ((mut client, mut from), (mut server, mut to)) = (pair().await, pair().await);
+    let breaking = async {
+        for program in [&mut client, &mut server] {
+            let endless = noise(2, 30_000_000);
+            let full = tokio::time::timeout(Duration::from_millis(200), program.write_all(&endless));
+            full.await.unwrap_err();
+        }
+        crate::tcp::dial::reset_on_drop(&server);
+        drop(server);
+    };
+    let relaying = tokio::time::timeout(Duration::from_secs(20), relay(&mut from, &mut to));
+    let (ended, ()) = tokio::join!(relaying, breaking);
+    ended.expect("it ends").1.unwrap_err();
 }

@@ -132,6 +132,60 @@ fn what_is_outside_the_mesh_is_reached_as_without_it() {
 }
 
 #[test]
+fn a_reader_that_rests_for_longer_than_a_lost_peer_would_be_waited_for_gets_every_byte() {
+    let world = World::start();
+    let rests = "import socket, select
+server = socket.create_server(('', 9000))
+while True:
+    client, _ = server.accept()
+    select.select([], [], [], 8)
+    count = 0
+    while data := client.recv(65536):
+        count += len(data)
+    client.sendall(b'%d' % count)
+    client.close()";
+    let sends = "import socket
+server = socket.create_connection(('rests', 9000))
+server.sendall(bytes(50_000_000))
+server.shutdown(socket.SHUT_WR)
+print(server.recv(100).decode(), end='')";
+    world.run(Spec::new("rests", ["python3", "-c", rests]).port(9000, "tcp"));
+    world.run(idle("client"));
+    assert_eq!(world.exec("client", &["python3", "-c", sends]).text(), "50000000");
+}
+
+#[test]
+fn what_a_server_says_before_it_resets_its_connection_reaches_the_client() {
+    let world = World::start();
+    let refuses = "import socket, struct
+server = socket.create_server(('', 9000))
+while True:
+    client, _ = server.accept()
+    client.recv(1)
+    client.sendall(b'too many clients')
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    client.close()";
+    let sends = "import socket
+for _ in range(20):
+    client = socket.create_connection(('full', 9000))
+    said, broke = b'', False
+    try:
+        client.sendall(bytes(200_000))
+    except OSError:
+        broke = True
+    try:
+        while data := client.recv(100):
+            said += data
+    except OSError:
+        broke = True
+    assert said == b'too many clients' and broke, said";
+    world.run(Spec::new("full", ["python3", "-c", refuses]).port(9000, "tcp"));
+    world.run(idle("client"));
+    let said = world.exec("client", &["python3", "-c", sends]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
 fn a_mail_server_greets_without_a_stall_and_takes_a_message() {
     let world = World::start();
     world.run(Spec::new("mail", ["/usr/bin/aiosmtpd", "-n", "-u", "-l", "0.0.0.0:8025"]).port(8025, ""));
