@@ -79,6 +79,11 @@ impl Recorder {
         Self { edge, began, ticket, status: 0, requests, done: false }
     }
 
+    /// Another endpoint than the one it began with serves the request: that one's counts.
+    pub fn moved_to(&mut self, edge: Arc<EdgeStats>) {
+        self.edge = edge;
+    }
+
     /// The response's status came.
     pub fn response(&mut self, status: u16) {
         self.status = status;

@@ -5,7 +5,7 @@
 //! Source: RFC 9112 sections 6 to 9; RFC 9110 sections 7.8 (Upgrade), 10.1.1 (Expect), 15.2 (1xx).
 
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use conduit_logic::framing::{Body, Progress};
@@ -17,8 +17,10 @@ use crate::tcp::pump::{Pump, PumpError};
 use crate::tcp::stream::Stream;
 use crate::telemetry::Reason;
 
-/// Small bodies are sent in one write with their head: one packet, one TLS record.
+/// Small bodies are sent in one write with their head: one packet, one TLS record, and all of it at hand for another server.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+/// Many clients send the body in a packet of its own, right behind the head: it is waited for so long.
+const TOGETHER_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// What may be asked of a head.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,17 @@ pub struct Finished {
     pub received: u64,
     /// The request's body reached its end: the client's connection is at the next request.
     pub whole_request: bool,
+}
+
+/// Why a response was not completed, and how far it came.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What broke.
+    pub error: PumpError,
+    /// It was on the client's side.
+    pub client_gone: bool,
+    /// Bytes of the response's body that were moved.
+    pub received: u64,
 }
 
 /// Reads the next request's head. Waits for its first byte as long as the connection lives.
@@ -137,11 +150,27 @@ pub struct Outgoing {
     /// Bytes of body in `first`.
     in_hand: u64,
     method: String,
+    /// The client wants to go on using its connection.
+    persistent: bool,
 }
 
 impl Outgoing {
-    /// Takes the request's head and what is in hand of its body.
-    pub fn new(request: &mut Request, client: &mut Stream) -> Result<Self, PumpError> {
+    /// Takes the request's head, and its body where that is small and comes at once.
+    ///
+    /// # Errors
+    /// When the body's framing is broken.
+    pub async fn new(request: &mut Request, client: &mut Stream) -> Result<Self, PumpError> {
+        if let Body::Fixed(bytes) = request.body
+            && (client.ahead.len() as u64) < bytes
+            && bytes <= TOGETHER_BYTES_MAX as u64
+            && !request.expects
+        {
+            // A client that breaks meanwhile is noticed by whoever reads on.
+            let whole = async {
+                while (client.ahead.len() as u64) < bytes && matches!(client.more().await, Ok(1..)) {}
+            };
+            _ = tokio::time::timeout(TOGETHER_TIMEOUT, whole).await;
+        }
         let mut first = std::mem::take(&mut request.forward);
         let mut in_hand = 0;
         let mut rest = Pump::body(request.body);
@@ -154,7 +183,7 @@ impl Outgoing {
                 rest = Pump::body(Body::None);
             }
         }
-        Ok(Self { first, rest, in_hand, method: request.method.clone() })
+        Ok(Self { first, rest, in_hand, method: request.method.clone(), persistent: request.persistent })
     }
 
     /// Whether the request can be sent to another server: nothing was taken from the client that is not here still.
@@ -192,12 +221,12 @@ impl Outgoing {
                 client.send(&interim).await.map_err(|e| NoResponse::Client(PumpError::Write(e)))?;
             }
             let read = std::future::poll_fn(|cx| {
-                match self.rest.poll(cx, client, &mut server.io) {
-                    // A server that answers early may close its side for what it does not want to read.
-                    Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(NoResponse::Client(error))),
+                self.poll_client(cx, client, server).map_err(NoResponse::Client)?;
+                let read = server.poll_more(cx).map_err(NoResponse::Broken)?;
+                if read.is_pending() {
+                    self.poll_gone(cx, client).map_err(NoResponse::Client)?;
                 }
-                server.poll_more(cx).map_err(NoResponse::Broken)
+                read.map(Ok)
             })
             .await?;
             if read == 0 {
@@ -214,36 +243,75 @@ impl Outgoing {
         }
     }
 
+    /// Moves what can be moved of the request's body.
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        server: &mut Stream,
+    ) -> Result<(), PumpError> {
+        match self.rest.poll(cx, client, &mut server.io) {
+            // A server that answers early may close its side for what it does not want to read.
+            Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    /// Looks whether a client whose request is complete is there still: it may have given up, and then nobody should work for it. One
+    /// that closes its side of a connection that it wanted to keep has; any other may say that it has no more requests.
+    fn poll_gone(&self, cx: &mut Context<'_>, client: &mut Stream) -> Result<(), PumpError> {
+        if !self.rest.is_finished() || !client.ahead.is_empty() {
+            return Ok(());
+        }
+        match client.poll_more(cx) {
+            Poll::Ready(Ok(0)) if self.persistent => {
+                Err(PumpError::Read(io::ErrorKind::UnexpectedEof.into()))
+            }
+            Poll::Ready(Err(error)) => Err(PumpError::Read(error)),
+            // Its next request.
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
     /// Sends the response's head, ended by `closing`, and moves its body; what is left of the request's body moves meanwhile.
     ///
     /// # Errors
-    /// The side that broke: the response cannot be completed, and the client must see that.
+    /// See [`Unfinished`]: the response cannot be completed, and the client must see that.
     pub async fn respond(
         &mut self,
         client: &mut Stream,
         server: &mut Stream,
         response: &Response,
         closing: &[u8],
-    ) -> Result<Finished, PumpError> {
+    ) -> Result<Finished, Unfinished> {
         let mut down = Pump::body(response.body);
         let mut together = [&response.forward[..], closing, b"\r\n"].concat();
         let mut received = 0;
+        let broke = |received, client_gone| move |error| Unfinished { error, client_gone, received };
         if response.body != Body::None && server.ahead.len() <= TOGETHER_BYTES_MAX {
             let mut progress = Progress::new(response.body);
-            let n = progress.take(&server.ahead)?;
+            let n = progress.take(&server.ahead).map_err(PumpError::from).map_err(broke(0, false))?;
             if progress.is_done() {
                 together.extend_from_slice(&server.ahead.split_to(n));
                 received = n as u64;
                 down = Pump::body(Body::None);
             }
         }
-        client.send(&together).await.map_err(PumpError::Write)?;
+        client.send(&together).await.map_err(PumpError::Write).map_err(broke(0, true))?;
         std::future::poll_fn(|cx| {
-            match self.rest.poll(cx, client, &mut server.io) {
-                Poll::Ready(Ok(()) | Err(PumpError::Write(_))) | Poll::Pending => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            let client_broke = |error, down: &Pump| Poll::Ready(Err(broke(down.moved(), true)(error)));
+            if let Err(error) = self.poll_client(cx, client, server) {
+                return client_broke(error, &down);
             }
-            down.poll(cx, server, &mut client.io)
+            match down.poll(cx, server, &mut client.io) {
+                Poll::Ready(Err(error @ PumpError::Write(_))) => client_broke(error, &down),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(broke(down.moved(), false)(error))),
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                Poll::Pending => match self.poll_gone(cx, client) {
+                    Err(error) => client_broke(error, &down),
+                    Ok(()) => Poll::Pending,
+                },
+            }
         })
         .await?;
         Ok(Finished {
@@ -291,3 +359,7 @@ pub async fn close(mut client: Stream) {
         _ = tokio::time::timeout(LINGER, drained).await;
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -76,6 +76,8 @@ pub struct Request {
     pub persistent: bool,
     /// Whether it asks for another protocol on this connection (Upgrade, or CONNECT).
     pub upgrade: bool,
+    /// Whether the client waits for a word of the server's before it sends the body (RFC 9110 section 10.1.1).
+    pub expects: bool,
     /// The head to send on, with its empty line.
     pub forward: Vec<u8>,
     /// Bytes that the head had.
@@ -202,6 +204,7 @@ impl Request {
             body: if connect { Body::None } else { framing::request_body(minor, pairs(headers))? },
             persistent: persistent && !upgrade,
             upgrade,
+            expects: headers.iter().any(|h| h.name.eq_ignore_ascii_case("expect")),
             forward,
             length,
         }))

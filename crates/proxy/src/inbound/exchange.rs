@@ -11,10 +11,12 @@ use super::accept::Conn;
 use super::forward::{self, Ends};
 use crate::failure::Failure;
 use crate::http::answer;
-use crate::http::exchange::{NoResponse, Outgoing, close, closing, next_request, refuse_request, switched};
+use crate::http::exchange::{
+    NoResponse, Outgoing, Unfinished, close, closing, next_request, refuse_request, switched,
+};
 use crate::http::head::{Request, Response};
 use crate::record::{End, Recorder, Start, outcome};
-use crate::tcp::pump::{PumpError, relay};
+use crate::tcp::pump::relay;
 use crate::tcp::stream::Stream;
 use crate::telemetry::{Outcome, Reason};
 
@@ -55,7 +57,7 @@ const fn ended(outcome: Outcome, sent: u64, received: u64) -> End {
 
 async fn exchange(conn: &mut Conn, app: &mut Option<Stream>, mut request: Request) -> Next {
     let recorder = record(conn, &request);
-    let mut outgoing = match Outgoing::new(&mut request, &mut conn.client) {
+    let mut outgoing = match Outgoing::new(&mut request, &mut conn.client).await {
         Ok(outgoing) => outgoing,
         Err(_) => return Next::Abort,
     };
@@ -181,12 +183,11 @@ async fn respond(
             }
             if keep && finished.whole_request { Next::Keep } else { Next::Close }
         }
-        Err(error) => {
-            let client_gone = matches!(error, PumpError::Write(_));
+        Err(Unfinished { error, client_gone, received }) => {
             tracing::debug!(source = %conn.source, %error, "a response was not completed");
             let (outcome, failure) =
                 if client_gone { (outcome, "client gone") } else { (Outcome::Failure, "response broke off") };
-            recorder.end(End { failure: Some(failure), ..ended(outcome, outgoing.sent(), 0) });
+            recorder.end(End { failure: Some(failure), ..ended(outcome, outgoing.sent(), received) });
             server.abort();
             Next::Abort
         }

@@ -103,11 +103,28 @@ impl Picked {
         self.destination.service.as_ref()
     }
 
-    /// The endpoint answered, after `latency`.
+    /// The endpoint's application answered, after `latency`.
     pub fn answered(&self, latency: Duration) {
         let mut load = self.state.lock();
         load.1.success();
         load.0.observe(latency, Instant::now());
+    }
+
+    /// An answer came, which may be the endpoint's proxy's own, for this reason: then its application has not served.
+    pub fn answered_with(&self, proxy_error: Option<&str>, latency: Duration) {
+        match proxy_error {
+            None => self.answered(latency),
+            Some(said) if [Reason::Connect, Reason::Reset].iter().any(|reason| said == reason.as_str()) => {
+                self.failed();
+            }
+            // Whatever else it is says nothing of how quick the application is.
+            Some(_) => self.reached(),
+        }
+    }
+
+    /// The endpoint did something that is no measure of it, and is well.
+    pub fn reached(&self) {
+        self.state.lock().1.success();
     }
 
     /// The attempt failed. A limit of our own says nothing of the endpoint.

@@ -21,7 +21,7 @@ use crate::http::answer;
 use crate::http::head::{PROXY_ERROR, PROXY_PROOF};
 use crate::http::streams::REPLAY_BYTES_MAX;
 use crate::record::{End, Recorder, Start, outcome};
-use crate::telemetry::{EdgeKey, Outcome, Reason};
+use crate::telemetry::{EdgeKey, EdgeStats, Outcome, Reason};
 
 /// The request.
 pub struct Call {
@@ -258,8 +258,10 @@ impl Client {
         else {
             return Err(picked);
         };
-        if call.recorder.is_none() {
-            call.recorder = Some(self.record(call, &picked, &server));
+        let edge = self.edge(call, &picked, &server);
+        match &mut call.recorder {
+            Some(recorder) => recorder.moved_to(edge),
+            None => call.recorder = Some(self.record(call, edge, &picked, &server)),
         }
         call.at = Some(At { server, stream: there, picked, sent_at: Instant::now(), sent: 0 });
         if call.kept.len() > REPLAY_BYTES_MAX {
@@ -305,18 +307,14 @@ impl Client {
         };
         match event {
             Event::Head { fields, facts, end, .. } => {
-                let mut proxys = false;
+                let proxy_error = server.proxy_error(&fields);
                 if facts.status >= 200 {
                     if let Some(at) = &call.at {
-                        at.picked.answered(at.sent_at.elapsed());
+                        at.picked.answered_with(proxy_error, at.sent_at.elapsed());
                     }
-                    proxys =
-                        server.proof.as_ref().is_some_and(|proof| {
-                            fields.get(PROXY_PROOF.as_bytes()) == Some(proof.as_bytes())
-                        }) && fields.get(PROXY_ERROR.as_bytes()).is_some();
-                    call.answered(facts.status, proxys, &fields);
+                    call.answered(facts.status, proxy_error.is_some(), &fields);
                 }
-                state.http.send_head(stream, outgoing(&fields, proxys), end);
+                state.http.send_head(stream, outgoing(&fields, proxy_error.is_some()), end);
                 if end {
                     self.ended(state, stream);
                 }
@@ -353,8 +351,13 @@ impl Client {
                 let detail = format!("{}: the stream was refused", server.addr);
                 self.again(state, stream, Some(Failure::late(Reason::Connect, detail)));
             }
-            Event::Unheard { code, .. } => self.broke(state, stream, code, false),
-            Event::Reset { code, ours, .. } => self.broke(state, stream, code, ours),
+            Event::Unheard { code, .. } => {
+                self.broke(state, stream, code, "the connection was ended", code != Code::NO_ERROR);
+            }
+            Event::Reset { code, ours: true, .. } => {
+                self.broke(state, stream, code, "the response breaks the rules of HTTP/2", true);
+            }
+            Event::Reset { code, .. } => self.broke(state, stream, code, "the stream was reset", false),
             Event::TooLarge { .. } => {
                 let detail = format!("{}: its header fields are larger than this proxy accepts", server.addr);
                 self.fail(state, stream, &Failure::new(Reason::Protocol, detail));
@@ -371,19 +374,17 @@ impl Client {
         call.end(outcome, None);
     }
 
-    /// The endpoint ended the stream otherwise. Before a response its client gets an answer; behind one it is the application's own
-    /// word.
-    fn broke(&self, state: &mut State, stream: u32, code: Code, ours: bool) {
+    /// The endpoint ended the stream otherwise, which may say that it is not well. Before a response its client gets an answer; behind
+    /// one it is the application's own word.
+    fn broke(&self, state: &mut State, stream: u32, code: Code, what: &str, unwell: bool) {
         let Some(call) = state.calls.get(stream) else { return };
         if call.status == 0 {
             let addr = call.at.as_ref().map(|at| at.server.addr.to_string()).unwrap_or_default();
-            let detail = if ours {
-                format!("{addr}: the response breaks the rules of HTTP/2: {code}")
-            } else {
-                format!("{addr}: the stream was reset: {code}")
-            };
-            if let Some(at) = &call.at {
-                at.picked.failed();
+            let detail = format!("{addr}: {what}: {code}");
+            match &call.at {
+                Some(at) if unwell => at.picked.failed(),
+                Some(at) => at.picked.reached(),
+                None => {}
             }
             return self.fail(state, stream, &Failure::new(Reason::Reset, detail));
         }
@@ -455,10 +456,13 @@ impl Client {
         }
     }
 
-    fn record(&self, call: &Call, picked: &Picked, server: &Server) -> Recorder {
+    fn edge(&self, call: &Call, picked: &Picked, server: &Server) -> Arc<EdgeStats> {
+        picked.state.edge(&self.outbound.telemetry, picked.service(), call.protocol(), server.tls.as_ref())
+    }
+
+    fn record(&self, call: &Call, edge: Arc<EdgeStats>, picked: &Picked, server: &Server) -> Recorder {
         let endpoint = &picked.state.endpoint;
         let (service, tls) = (picked.service(), server.tls.as_ref());
-        let edge = picked.state.edge(&self.outbound.telemetry, service, call.protocol(), tls);
         let start = Start {
             destination: endpoint.addr,
             workload: Some(&endpoint.workload),

@@ -1,6 +1,7 @@
 //! HTTP/1 from the application: one request after another, each sent to an endpoint of its own. What an endpoint certainly did
 //! not process goes to another one; what it may have processed is sent again only where the method says that this is harmless.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use conduit_logic::classify;
@@ -13,11 +14,13 @@ use super::balance::Picked;
 use super::connect::Http1;
 use crate::failure::Failure;
 use crate::http::answer;
-use crate::http::exchange::{NoResponse, Outgoing, close, closing, next_request, refuse_request, switched};
+use crate::http::exchange::{
+    NoResponse, Outgoing, Unfinished, close, closing, next_request, refuse_request, switched,
+};
 use crate::http::head::{PROXY_ERROR, Request, Response};
 use crate::record::{End, Recorder, Start, outcome};
-use crate::tcp::pump::{PumpError, relay};
-use crate::telemetry::{Outcome, Reason};
+use crate::tcp::pump::relay;
+use crate::telemetry::{EdgeStats, Outcome, Reason};
 
 /// What becomes of the application's connection after an exchange.
 enum Next {
@@ -61,7 +64,7 @@ struct Answered {
 
 async fn exchange(conn: &mut Conn, mut request: Request) -> Next {
     let began = Instant::now();
-    let mut outgoing = match Outgoing::new(&mut request, &mut conn.client) {
+    let mut outgoing = match Outgoing::new(&mut request, &mut conn.client).await {
         Ok(outgoing) => outgoing,
         Err(_) => return Next::Abort,
     };
@@ -145,8 +148,9 @@ async fn attempts(
         let failure = match picked.state.pool.http1(&outbound, &picked.state.endpoint).await {
             Err(failure) => failure,
             Ok(mut server) => {
-                if recorder.is_none() {
-                    *recorder = Some(record(conn, request, began, &picked, &server));
+                match recorder {
+                    Some(recorder) => recorder.moved_to(edge(conn, &picked, &server)),
+                    None => *recorder = Some(record(conn, request, began, &picked, &server)),
                 }
                 match outgoing
                     .send(&mut conn.client, &mut server.stream, outbound.config.header_bytes_max)
@@ -154,7 +158,9 @@ async fn attempts(
                 {
                     Ok(response) => match refused(&response, &server, request, outgoing) {
                         None => {
-                            picked.answered(sent_at.elapsed());
+                            let proxy_error =
+                                response.proxy_error.as_deref().filter(|_| server.tls.is_some());
+                            picked.answered_with(proxy_error, sent_at.elapsed());
                             return Ok(Answered { picked, server, response });
                         }
                         Some(failure) => failure,
@@ -225,13 +231,16 @@ fn lost(
     Failure { unprocessed: again, ..Failure::new(reason, detail) }
 }
 
+fn edge(conn: &Conn, picked: &Picked, server: &Http1) -> Arc<EdgeStats> {
+    picked.state.edge(&conn.outbound.telemetry, picked.service(), Protocol::Http1, server.tls.as_ref())
+}
+
 fn record(conn: &Conn, request: &Request, began: Instant, picked: &Picked, server: &Http1) -> Recorder {
     let endpoint = &picked.state.endpoint;
     let (service, tls) = (picked.service(), server.tls.as_ref());
-    let edge = picked.state.edge(&conn.outbound.telemetry, service, Protocol::Http1, tls);
     Recorder::start(
         &conn.outbound.tap,
-        edge,
+        edge(conn, picked, server),
         began,
         Start {
             direction: Direction::Outbound,
@@ -288,8 +297,7 @@ async fn respond(
             }
             if keep && finished.whole_request { Next::Keep } else { Next::Close }
         }
-        Err(error) => {
-            let client_gone = matches!(error, PumpError::Write(_));
+        Err(Unfinished { error, client_gone, received }) => {
             tracing::debug!(source = %conn.source, endpoint = %picked.state.endpoint.addr, %error, "a response was not completed");
             let (outcome, failure) = if client_gone {
                 (outcome, "client gone")
@@ -299,7 +307,7 @@ async fn respond(
             if !client_gone {
                 picked.failed();
             }
-            recorder.end(End { failure: Some(failure), ..ended(outcome, outgoing.sent(), 0) });
+            recorder.end(End { failure: Some(failure), ..ended(outcome, outgoing.sent(), received) });
             server.stream.abort();
             Next::Abort
         }

@@ -13,8 +13,8 @@ use conduit_logic::http2::wire::Code;
 use tokio_util::sync::CancellationToken;
 
 use super::streams::Client;
+use crate::http::head::{PROXY_ERROR, PROXY_PROOF};
 use crate::http::line::{End, Ended, Line, remember, wake};
-use crate::tcp::stream::Stream;
 use crate::telemetry::TlsFacts;
 
 /// So many streams are opened on one connection, or as many as its server allows: RFC 9113 section 6.5.2 advises servers to allow
@@ -101,6 +101,14 @@ impl Server {
         state.ended || state.http.is_going_away()
     }
 
+    /// Why the peer's proxy answered itself with these fields, if it did and proves it.
+    #[must_use]
+    pub fn proxy_error<'a>(&self, fields: &'a Fields) -> Option<&'a str> {
+        let proves = |proof: &Arc<str>| fields.get(PROXY_PROOF.as_bytes()) == Some(proof.as_bytes());
+        self.proof.as_ref().filter(|proof| proves(proof))?;
+        fields.get(PROXY_ERROR.as_bytes()).map(|said| std::str::from_utf8(said).unwrap_or_default())
+    }
+
     /// Whether nobody has used it for so long.
     #[must_use]
     pub fn is_idle(&self, age: Duration) -> bool {
@@ -173,8 +181,7 @@ impl Server {
     }
 
     /// Moves the bytes until the connection ends.
-    pub async fn run(self: Arc<Self>, stream: Stream, stopped: CancellationToken) {
-        let mut line = Line::new(stream);
+    pub async fn run(self: Arc<Self>, mut line: Line, stopped: CancellationToken) {
         let ended = tokio::select! {
             ended = std::future::poll_fn(|cx| line.poll(cx, &*self)) => ended,
             () = stopped.cancelled() => Ended::Done,

@@ -221,3 +221,26 @@ fn responses_that_nobody_reads_stop_no_other_request() {
     // At rest 5, and at most eight shared connections with a window of 1 MiB each.
     assert!(resident_mib < 16.0, "the client's proxy holds {resident_mib} MiB");
 }
+
+#[test]
+fn a_client_that_gives_up_ends_its_request_at_the_server_too() {
+    let world = World::start();
+    let waits = "import socket, sys
+server = socket.create_server(('', 8080))
+while True:
+    client, _ = server.accept()
+    request = client.recv(65536)
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    if request:
+        open(sys.argv[1], 'a').write('gone')";
+    let seen = world.files().join("seen");
+    world.run(Spec::new("web", ["python3", "-c", waits, &seen.display().to_string()]).port(8080, "http"));
+    world.run(idle("client"));
+    let given_up = curl(&world, "client", &["-m", "1", "http://web:8080/"]);
+    assert_eq!(given_up.code, 28, "{given_up:?}");
+    wait::until(SOON, || std::fs::read_to_string(&seen).is_ok_and(|seen| seen == "gone"));
+}
