@@ -131,6 +131,23 @@ pub struct Snapshot {
     pub latency: Vec<u32>,
 }
 
+impl Snapshot {
+    /// Counts what another edge counted as well.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *own += other;
+        }
+        self.opened += other.opened;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.latency_us += other.latency_us;
+        self.latency.resize(self.latency.len().max(other.latency.len()), 0);
+        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
+            *own = own.wrapping_add(*other);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     stats: Arc<EdgeStats>,

@@ -2,6 +2,8 @@
 //!
 //! Source: the OpenMetrics specification; names follow Prometheus' conventions.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
@@ -184,7 +186,7 @@ impl Page {
         let one = |value| vec![("", value)];
         let directions = [Direction::Inbound, Direction::Outbound];
         Self {
-            edges: t.edges.all(),
+            edges: merged(t.edges.all()),
             counters: vec![
                 (
                     "conduit_proxy_mesh_failures",
@@ -231,6 +233,22 @@ impl Page {
             cpu_seconds: conduit_process::usage::cpu_seconds(),
         }
     }
+}
+
+/// One set of counters for each set of labels: edges differ in more than is told.
+fn merged(edges: Vec<(EdgeKey, Snapshot)>) -> Vec<(EdgeKey, Snapshot)> {
+    let mut places = HashMap::<_, usize>::new();
+    let mut merged: Vec<(EdgeKey, Snapshot)> = Vec::new();
+    for (key, counts) in edges {
+        match places.entry(labels(&key)) {
+            Entry::Occupied(place) => merged[*place.get()].1.add(&counts),
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push((key, counts));
+            }
+        }
+    }
+    merged
 }
 
 fn help(name: &str) -> &'static str {
@@ -314,10 +332,7 @@ impl Page {
                 total,
                 &buckets,
                 None::<
-                    &std::collections::HashMap<
-                        usize,
-                        prometheus_client::metrics::exemplar::Exemplar<[(&str, &str); 0], f64>,
-                    >,
+                    &HashMap<usize, prometheus_client::metrics::exemplar::Exemplar<[(&str, &str); 0], f64>>,
                 >,
             )?;
         }
