@@ -83,6 +83,7 @@ pub(crate) enum Verb {
     Check(Check),
     Identity(Identity),
     Install(Install),
+    #[command(about = kubernetes::UPGRADE, long_about = kubernetes::UPGRADE_LONG, after_help = kubernetes::UPGRADE_EXAMPLES)]
     Upgrade(Install),
     Uninstall(Uninstall),
     Inject(Inject),

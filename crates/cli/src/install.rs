@@ -69,6 +69,7 @@ fn manifests(args: &Install) -> Result<String, Failure> {
         image_pull_policy: or(&args.image_pull_policy, defaults.image_pull_policy),
         trust_domain: or(&args.trust_domain, defaults.trust_domain),
         log_level: or(&args.log_level, defaults.log_level),
+        controller_memory: or(&args.controller_memory, defaults.controller_memory),
         sidecar: or(&args.sidecar, defaults.sidecar),
         cni: args.cni,
         cni_conf_dir: or(&args.cni_conf_dir, defaults.cni_conf_dir),

@@ -48,6 +48,7 @@ fn schema() -> String {
         ("imagePullPolicy", one_of("\"Always\", \"IfNotPresent\", \"Never\"")),
         ("trustDomain", text("^[A-Za-z0-9.-]+$")),
         ("logLevel", text("^[A-Za-z0-9_:=,]*$")),
+        ("controllerMemory", text("^[1-9][0-9]*(Mi|Gi)$")),
         ("sidecar", one_of("\"native\", \"classic\"")),
         ("clusterNetworks", text("^[A-Za-z0-9.:/,]*$")),
         ("cni", "{\"type\": \"boolean\"}".to_owned()),

@@ -39,6 +39,8 @@ pub struct Options {
     pub trust_domain: String,
     /// The controller's log filter.
     pub log_level: String,
+    /// The controller's memory limit: a whole number with `Mi` or `Gi`.
+    pub controller_memory: String,
     /// `native` or `classic`.
     pub sidecar: String,
     /// The cluster's networks; empty: the proxies assume the private ranges.
@@ -64,6 +66,7 @@ impl Default for Options {
             image_pull_policy: "IfNotPresent".to_owned(),
             trust_domain: ports::TRUST_DOMAIN.to_owned(),
             log_level: "info".to_owned(),
+            controller_memory: "1Gi".to_owned(),
             sidecar: "native".to_owned(),
             cluster_networks: String::new(),
             cni: false,
@@ -117,6 +120,10 @@ impl Options {
         };
         plain("trustDomain", &self.trust_domain, b"-.")?;
         plain("logLevel", &self.log_level, b"_:=,")?;
+        if !is_memory(&self.controller_memory) {
+            let reason = format!("`{}` is no whole number with Mi or Gi, as in 2Gi", self.controller_memory);
+            return Err(Wrong { option: "controllerMemory", reason });
+        }
         plain("clusterNetworks", &self.cluster_networks, b".:/,")?;
         for (option, folder) in [("cniConfDir", &self.cni_conf_dir), ("cniBinDir", &self.cni_bin_dir)] {
             plain(option, folder, b"/._-")?;
@@ -176,6 +183,11 @@ impl Options {
                 "The trust domain of every identity. It cannot be changed later.",
             ),
             text("logLevel", &self.log_level, "The controller's log filter."),
+            text(
+                "controllerMemory",
+                &self.controller_memory,
+                "The controller's memory limit; docs/scale.md measures what it needs: 2Gi for 5,000 proxies.",
+            ),
             text("sidecar", &self.sidecar, "How proxies run: native, or classic before Kubernetes 1.29."),
             text(
                 "clusterNetworks",
@@ -202,6 +214,11 @@ impl Options {
             ),
         ]
     }
+}
+
+fn is_memory(limit: &str) -> bool {
+    let number = limit.strip_suffix("Mi").or_else(|| limit.strip_suffix("Gi")).unwrap_or_default();
+    number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() && !number.starts_with('0')
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ fn what_would_change_the_templates_shape_is_refused() {
     assert_eq!(with(|options| options.trust_domain = "a\nb".to_owned()), Err("trustDomain"));
     assert_eq!(with(|options| options.trust_domain = String::new()), Err("trustDomain"));
     assert_eq!(with(|options| options.log_level = "info\"".to_owned()), Err("logLevel"));
+    for memory in ["", "1", "Gi", "0Gi", "1.5Gi", "1Gi\nx"] {
+        let options = Options { controller_memory: memory.to_owned(), ..Options::default() };
+        assert_eq!(options.check().map_err(|wrong| wrong.option), Err("controllerMemory"), "{memory}");
+    }
+    assert!(with(|options| options.controller_memory = "2048Mi".to_owned()).is_ok());
     assert_eq!(with(|options| options.cluster_networks = "10.0.0.0/8 ".to_owned()), Err("clusterNetworks"));
     assert_eq!(with(|options| options.cni_conf_dir = "etc/cni".to_owned()), Err("cniConfDir"));
     assert_eq!(with(|options| options.cni_bin_dir = "/opt/../etc".to_owned()), Err("cniBinDir"));

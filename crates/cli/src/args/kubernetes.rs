@@ -4,18 +4,33 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// What `conduit upgrade` is for; its flags are those of `install`.
+pub(super) const UPGRADE: &str = "The manifests of this version to apply over another, on stdout";
+/// The same, whole.
+pub(super) const UPGRADE_LONG: &str = "\
+The manifests of this version to apply over another, on stdout
+
+Give the flags that the mesh was installed with: what is not given has its default again. How to apply the output, so that what this \
+version has no more is deleted, is said on stderr. Identities and certificates stay; running proxies go on, and pods get proxies of \
+this version as they restart.";
+/// The same, by example.
+pub(super) const UPGRADE_EXAMPLES: &str = "\
+Examples:
+  conduit upgrade --ha > conduit.yaml           look at it, or kubectl diff -f it, before it is applied
+  conduit upgrade --ha | kubectl apply -f -     what this version has no more stays then
+  conduit uninject web.yaml | conduit inject --manual --trust-anchors anchors.pem - | kubectl apply -f -
+                                                for proxies that are written into manifests";
+
 /// The control plane's manifests, on stdout
 ///
-/// The output holds no secret and is the same each time; the controller makes its trust anchor itself. `upgrade` prints the same
-/// and says how to apply it over another version: identities and certificates stay.
+/// The output holds no secret and is the same each time; the controller makes its trust anchor itself.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   conduit install | kubectl apply -f -
   conduit install --ha --registry registry.example/conduit > conduit.yaml
   conduit install --cni | kubectl apply -f -
-  conduit install --issuer-secret mesh-issuer --trust-bundle mesh-bundle | kubectl apply -f -
-  conduit upgrade --ha | kubectl apply -f -")]
+  conduit install --issuer-secret mesh-issuer --trust-bundle mesh-bundle | kubectl apply -f -")]
 pub(crate) struct Install {
     /// Three replicas, spread over zones and nodes, with a disruption budget
     #[arg(long)]
@@ -41,6 +56,9 @@ pub(crate) struct Install {
     /// The controller's log filter [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log_level: Option<String>,
+    /// The controller's memory limit; a mesh of more than a few thousand proxies needs more [default: 1Gi]
+    #[arg(long, value_name = "SIZE")]
+    pub controller_memory: Option<String>,
     /// How proxies run: native, or classic before Kubernetes 1.29 [default: native]
     #[arg(long, value_name = "native|classic")]
     pub sidecar: Option<String>,
