@@ -154,7 +154,7 @@ fn count(world: &Client, dir: &Path) -> Result<Instructions> {
 
 fn name(kind: Kind, calls: usize) -> String {
     match kind {
-        Kind::Grpc | Kind::Stream => format!("gRPC unary, 1 × {calls}"),
+        Kind::Http2 | Kind::Grpc | Kind::Stream => format!("gRPC unary, 1 × {calls}"),
         Kind::Http => "HTTP/1.1, 1".to_owned(),
         _ => "TCP echo, 1".to_owned(),
     }

@@ -73,10 +73,11 @@ impl Report {
         let _ = write!(
             text,
             "Machine: {cpu}, {cores} cores, {:.1} GiB, Linux {kernel}. Conduit {}. Client, server and both proxies share this \
-             machine.\nMedians of {repeats} runs of {} s each, subjects interleaved. Latency counts from the time that a request \
+             machine.\nMedians of {repeats} {} of {} s each, subjects interleaved. Latency counts from the time that a request \
              was due (open loop); `direct` has no proxy{}. ",
             *memory_bytes as f64 / f64::from(1 << 30),
             self.version,
+            if repeats == 1 { "run" } else { "runs" },
             self.seconds,
             if self.subjects().contains(&"floor") {
                 "; `floor` copies bytes over TLS and does nothing else (crates/bench/src/floor.rs)"
@@ -94,22 +95,32 @@ impl Report {
     }
 
     fn ratios(&self, text: &mut String) {
-        let peers: Vec<&str> = self.proxies().into_iter().filter(|name| *name != CONDUIT).collect();
-        if peers.is_empty() || !self.subjects().contains(&CONDUIT) {
+        if !self.subjects().contains(&CONDUIT) || self.proxies().len() < 2 {
             return;
         }
-        let _ = write!(
-            text,
+        text.push_str(
             "\n## CPU per request, as a multiple of Conduit's\n\nOf both proxies together; per byte for bulk. Above 1: Conduit \
-             needs less.\n\n| load | {} |\n| --- |{}\n",
-            peers.join(" | "),
-            " ---: |".repeat(peers.len())
+             needs less.\n",
         );
-        for case in self.cases() {
-            let ratios = peers.iter().map(|peer| {
-                self.cpu_ratio(peer, case).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+        self.beside_peers(text, self.cases(), |peer, case| self.cpu_ratio(peer, case));
+        text.push_str(
+            "\n## Most throughput of Conduit, as a multiple of each peer's\n\nClient and server use the same CPUs. Above 1: Conduit \
+             moves more.\n",
+        );
+        let most = self.cases().into_iter().filter(|case| case.rate == 0).collect();
+        self.beside_peers(text, most, |peer, case| self.throughput_ratio(peer, case));
+    }
+
+    /// A figure for each load and each peer.
+    fn beside_peers(&self, text: &mut String, cases: Vec<Case>, figure: impl Fn(&str, Case) -> Option<f64>) {
+        let peers: Vec<&str> = self.proxies().into_iter().filter(|name| *name != CONDUIT).collect();
+        let _ =
+            writeln!(text, "\n| load | {} |\n| --- |{}", peers.join(" | "), " ---: |".repeat(peers.len()));
+        for case in cases {
+            let figures = peers.iter().map(|peer| {
+                figure(peer, case).map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"))
             });
-            let _ = writeln!(text, "| {} | {} |", case.name(), ratios.collect::<Vec<_>>().join(" | "));
+            let _ = writeln!(text, "| {} | {} |", case.name(), figures.collect::<Vec<_>>().join(" | "));
         }
     }
 
@@ -120,7 +131,13 @@ impl Report {
              | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for case in self.cases().into_iter().filter(|case| case.rate > 0) {
-            for subject in self.subjects() {
+            for subject in self.subjects_of(case) {
+                if !self.works(subject, case) {
+                    let nothing = "- | ".repeat(7);
+                    let failed = self.failed(subject, case);
+                    let _ = writeln!(text, "| {} | {subject} | {nothing}all {failed} |", case.name());
+                    continue;
+                }
                 let of = |value: fn(&Run) -> f64| self.median_of(subject, case, value);
                 let quantiles: [fn(&Run) -> f64; 3] =
                     [|run| run.outcome.p50_us, |run| run.outcome.p99_us, |run| run.outcome.p999_us];
@@ -155,6 +172,11 @@ impl Report {
                 _ => format!("{value:.0}"),
             };
             for subject in self.subjects_of(case) {
+                if !self.works(subject, case) {
+                    let failed = self.failed(subject, case);
+                    let _ = writeln!(text, "| {} | {subject} | - | - | - | - | all {failed} |", case.name());
+                    continue;
+                }
                 let most = self.median_of(subject, case, Run::per_second);
                 let per_unit = self.median_of(subject, case, Run::cpu_per_unit);
                 let direct = self.median_of(DIRECT, case, Run::per_second);

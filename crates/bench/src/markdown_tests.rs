@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::handshakes::Handshakes;
+use crate::load::Outcome;
 use crate::report::tests::{http, run};
 use crate::start::Starts;
 
@@ -14,8 +15,10 @@ fn the_tables_show_what_a_proxy_adds_to_direct() {
             run(DIRECT, fixed, 100.0, 0.0),
             run(CONDUIT, fixed, 180.0, 0.1),
             run("peer", fixed, 300.0, 0.2),
+            Run { outcome: Outcome { failed: 7, ..Outcome::default() }, ..run("lame", fixed, 0.0, 0.1) },
             run(DIRECT, most, 100.0, 0.0),
             run(CONDUIT, most, 180.0, 0.1),
+            run("lame", most, 180.0, 0.3),
         ],
         memory: vec![Memory {
             subject: CONDUIT.to_owned(),
@@ -39,10 +42,12 @@ fn the_tables_show_what_a_proxy_adds_to_direct() {
     let text = report.markdown("What people say.\n");
     for line in [
         "What people say.",
-        "| HTTP/1.1 500/s | 2.00 |",
-        "| HTTP/1.1, 16 | - |",
+        "| HTTP/1.1 500/s | 2.00 | - |",
+        "| HTTP/1.1, 16 | - | 3.00 |",
+        "| HTTP/1.1, 16 | - | 1.00 |",
         "| HTTP/1.1 500/s | direct | 100 | 900 | 0 | - | - | - | - | 0 |",
         "| HTTP/1.1 500/s | conduit | 180 | 900 | 0 | 80 | 0 | 0 | 20.0 | 0 |",
+        "| HTTP/1.1 500/s | lame | - | - | - | - | - | - | - | all 7 |",
         "| HTTP/1.1, 16 | conduit | 500 | 100 % | 5000 | 20.0 | 0 |",
         "| conduit | 100 | 8.0 / 7.0 | 6.0 / 5.0 |",
         "| 0.0 | 0.0 (2.0) | 12.5 (0.0) |",

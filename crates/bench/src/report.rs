@@ -62,7 +62,7 @@ pub(crate) struct Case {
     pub(crate) rate: u32,
     /// Over how many connections.
     pub(crate) connections: usize,
-    /// gRPC calls under way at once on each connection, at most.
+    /// HTTP/2 requests and gRPC calls under way at once on each connection, at most.
     pub(crate) calls: usize,
     /// Whether each request makes a new connection.
     pub(crate) fresh: bool,
@@ -77,6 +77,7 @@ impl Case {
         let Self { kind, rate, connections, calls, fresh, unmeshed } = self;
         let kind = match kind {
             Kind::Http => "HTTP/1.1",
+            Kind::Http2 => "HTTP/2",
             Kind::Grpc => "gRPC unary",
             Kind::Stream => "gRPC messages",
             Kind::Echo => "TCP echo",
@@ -86,7 +87,7 @@ impl Case {
             _ if fresh => format!("{kind}, new connections"),
             _ if unmeshed => format!("{kind} to a server without a proxy, {connections}"),
             (_, 1..) => format!("{kind} {rate}/s"),
-            (Kind::Grpc | Kind::Stream, 0) => format!("{kind}, {connections} × {calls}"),
+            (Kind::Http2 | Kind::Grpc | Kind::Stream, 0) => format!("{kind}, {connections} × {calls}"),
             (_, 0) => format!("{kind}, {connections}"),
         }
     }
@@ -171,6 +172,11 @@ impl Report {
         self.subjects().into_iter().filter(had).collect()
     }
 
+    /// Whether any request of this load got through.
+    pub(crate) fn works(&self, subject: &str, case: Case) -> bool {
+        self.median_of(subject, case, Run::per_second) > 0.0
+    }
+
     /// All failures, not their median: one is one too many.
     pub(crate) fn failed(&self, subject: &str, case: Case) -> u64 {
         let runs = self.runs.iter().filter(|run| run.subject == subject && run.case == case);
@@ -179,11 +185,19 @@ impl Report {
 
     /// CPU time of a peer's proxies for what Conduit's do with one second of it; `None` where one of them did nothing.
     pub(crate) fn cpu_ratio(&self, subject: &str, case: Case) -> Option<f64> {
-        let [theirs, ours] =
-            [subject, CONDUIT].map(|name| self.median_of(name, case, |run| run.cpu_per_unit()));
-        let usable = |value: f64| value.is_finite() && value > 0.0;
-        (usable(theirs) && usable(ours)).then(|| theirs / ours)
+        let [theirs, ours] = [subject, CONDUIT].map(|name| self.median_of(name, case, Run::cpu_per_unit));
+        usable(theirs / ours)
     }
+
+    /// What Conduit moves for each request, or byte, that a peer does; `None` where one of them moved nothing.
+    pub(crate) fn throughput_ratio(&self, subject: &str, case: Case) -> Option<f64> {
+        let [theirs, ours] = [subject, CONDUIT].map(|name| self.median_of(name, case, Run::per_second));
+        usable(ours / theirs)
+    }
+}
+
+fn usable(ratio: f64) -> Option<f64> {
+    (ratio.is_finite() && ratio > 0.0).then_some(ratio)
 }
 
 impl Run {

@@ -275,11 +275,13 @@ fn cases(plan: &Plan) -> Vec<Case> {
     };
     let mut all = Vec::new();
     all.extend(RATES.map(|rate| case(Kind::Http, rate, CONNECTIONS, 1)));
+    all.extend(RATES.map(|rate| case(Kind::Http2, rate, CONNECTIONS, CALLS_FIXED)));
     all.extend(RATES.map(|rate| case(Kind::Grpc, rate, 1, CALLS_FIXED)));
     all.extend(FEWER_RATES.map(|rate| case(Kind::Stream, rate, 1, CALLS_FIXED)));
     all.extend(FEWER_RATES.map(|rate| case(Kind::Echo, rate, CONNECTIONS, 1)));
     all.extend([
         case(Kind::Http, 0, CONNECTIONS_MOST, 1),
+        case(Kind::Http2, 0, CONNECTIONS, CALLS),
         case(Kind::Grpc, 0, 1, CALLS),
         case(Kind::Grpc, 0, MANY_CALLS.0, MANY_CALLS.1),
         case(Kind::Stream, 0, 1, CALLS),

@@ -1,4 +1,4 @@
-//! The other end of the load: fixed answers over HTTP/1.1 and gRPC, a TCP echo and a TCP sink. One thread, and as little work
+//! The other end of the load: fixed answers over HTTP/1.1, HTTP/2 and gRPC, a TCP echo and a TCP sink. One thread, and as little work
 //! as each protocol allows, so that the proxy is what is measured.
 
 use std::convert::Infallible;
@@ -19,6 +19,9 @@ use crate::load::Kind;
 
 /// The path of the gRPC call that streams back what it is sent.
 pub(crate) const STREAM_PATH: &str = "/bench.v1.Bench/Stream";
+
+/// The path of an answer over HTTP/2 that is no gRPC's.
+pub(crate) const REQUEST_PATH: &str = "/";
 
 /// What to serve, and how.
 #[derive(Debug, clap::Args)]
@@ -89,7 +92,9 @@ pub(crate) async fn accept(
         let answer = answer.clone();
         match kind {
             Kind::Http => tasks.spawn("http", http(stream, answer)),
-            Kind::Grpc | Kind::Stream => tasks.spawn("grpc", grpc(stream, answer, tasks.clone())),
+            Kind::Http2 | Kind::Grpc | Kind::Stream => {
+                tasks.spawn("http2", http2(stream, answer, tasks.clone()))
+            }
             Kind::Echo => tasks.spawn("echo", echo(stream)),
             Kind::Bulk => tasks.spawn("sink", sink(stream)),
         }
@@ -113,14 +118,19 @@ pub(crate) fn message(content: &[u8]) -> Bytes {
     message.freeze()
 }
 
-async fn grpc(stream: TcpStream, answer: Bytes, tasks: Tasks) {
+async fn http2(stream: TcpStream, answer: Bytes, tasks: Tasks) {
     let message = message(&answer);
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-    while let Some(Ok((request, respond))) = connection.accept().await {
-        if request.uri().path() == STREAM_PATH {
-            tasks.spawn("stream", stream_back(request.into_body(), respond));
-        } else {
-            tasks.spawn("call", call(request.into_body(), respond, message.clone()));
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        match request.uri().path() {
+            STREAM_PATH => tasks.spawn("stream", stream_back(request.into_body(), respond)),
+            REQUEST_PATH => {
+                // A request that breaks is the client's to count.
+                if let Ok(mut send) = respond.send_response(Response::new(()), false) {
+                    let _ = send.send_data(answer.clone(), true);
+                }
+            }
+            _ => tasks.spawn("call", call(request.into_body(), respond, message.clone())),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Subject {
 
     /// Where the client sends this kind.
     pub(crate) fn target(&self, kind: Kind) -> String {
-        let served = if kind == Kind::Stream { Kind::Grpc } else { kind };
+        let served = if matches!(kind, Kind::Http2 | Kind::Stream) { Kind::Grpc } else { kind };
         let port = SERVICES.iter().find(|(k, ..)| *k == served).map_or(0, |(_, port, _)| *port);
         match self.script {
             Some(_) => format!("127.0.0.1:{}", port + CLIENT_PORT_OFFSET),
@@ -158,6 +158,7 @@ impl Subject {
 pub(crate) const fn argument(kind: Kind) -> &'static str {
     match kind {
         Kind::Http => "http",
+        Kind::Http2 => "http2",
         Kind::Grpc => "grpc",
         Kind::Stream => "stream",
         Kind::Echo => "echo",

@@ -1,4 +1,4 @@
-//! gRPC load over HTTP/2 connections, as a gRPC client does: unary calls, or messages of calls that stream. A thread of its own
+//! Load over HTTP/2 connections: requests, or, as a gRPC client does it, unary calls or messages of calls that stream. A thread of its own
 //! keeps the time and hands each request over when it is due; callers take what is due, as many as may be under way at once.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::{ANSWER_TIMEOUT, Kind, Plan, Schedule, Tallies};
-use crate::serve::{STREAM_PATH, message};
+use crate::serve::{REQUEST_PATH, STREAM_PATH, message};
 
 /// Requests that are due but not yet sent: two seconds at the highest rate that one core can send. More are counted as failed.
 const DUE_MAX: usize = 65_536;
@@ -27,7 +27,11 @@ pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tallies> {
     runtime.block_on(async {
         let (connections, mut callers) = (Tasks::new(), JoinSet::new());
         let feed = Feed::new(schedule);
-        let path = if plan.kind == Kind::Stream { STREAM_PATH } else { "/bench.v1.Bench/Unary" };
+        let path = match plan.kind {
+            Kind::Stream => STREAM_PATH,
+            Kind::Http2 => REQUEST_PATH,
+            _ => "/bench.v1.Bench/Unary",
+        };
         for _ in 0..plan.connections {
             let sender = connect(&plan.to, &connections).await?;
             for _ in 0..plan.calls {
@@ -39,6 +43,7 @@ pub(super) fn run(plan: &Plan, schedule: Schedule) -> anyhow::Result<Tallies> {
                 };
                 match plan.kind {
                     Kind::Stream => callers.spawn(caller.messages()),
+                    Kind::Http2 => callers.spawn(caller.requests()),
                     _ => callers.spawn(caller.calls()),
                 };
             }
@@ -121,10 +126,19 @@ struct Caller {
 
 impl Caller {
     async fn calls(self) -> Tallies {
+        self.each(|| self.call()).await
+    }
+
+    async fn requests(self) -> Tallies {
+        self.each(|| self.get()).await
+    }
+
+    /// Does one after the other, each when it is due.
+    async fn each<F: Future<Output = anyhow::Result<()>>>(&self, one: impl Fn() -> F) -> Tallies {
         let mut tallies = Tallies::new(self.feed.schedule);
         while let Some(due) = self.feed.next().await {
             let tally = tallies.of(self.feed.schedule, due);
-            match tokio::time::timeout(ANSWER_TIMEOUT, self.call()).await.context("no answer in time") {
+            match tokio::time::timeout(ANSWER_TIMEOUT, one()).await.context("no answer in time") {
                 Ok(Ok(())) => tally.samples.record(due.elapsed()),
                 Ok(Err(error)) | Err(error) => tally.failed(&error),
             }
@@ -150,6 +164,18 @@ impl Caller {
             trailers.get("grpc-status").is_some_and(|status| status == "0"),
             "the trailers are {trailers:?}"
         );
+        Ok(())
+    }
+
+    async fn get(&self) -> anyhow::Result<()> {
+        let mut sender = self.sender.clone().ready().await?;
+        let (response, _) = sender.send_request(Request::get(&self.uri).body(())?, true)?;
+        let response = response.await?;
+        ensure!(response.status().is_success(), "the answer is {}", response.status());
+        let mut body = response.into_body();
+        while let Some(data) = body.data().await {
+            body.flow_control().release_capacity(data?.len())?;
+        }
         Ok(())
     }
 

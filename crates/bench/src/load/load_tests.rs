@@ -38,7 +38,7 @@ fn plan(kind: Kind, to: String, rate: u32) -> Plan {
 
 #[test]
 fn a_fixed_rate_sends_exactly_what_is_due() {
-    for kind in [Kind::Http, Kind::Grpc, Kind::Stream, Kind::Echo] {
+    for kind in [Kind::Http, Kind::Http2, Kind::Grpc, Kind::Stream, Kind::Echo] {
         let outcome = run(&plan(kind, server(kind), 500)).unwrap();
         assert_eq!((outcome.succeeded, outcome.failed), (100, 0), "{kind:?}: {outcome:?}");
         assert!(outcome.p50_us > 0.0 && outcome.p50_us <= outcome.max_us, "{outcome:?}");
@@ -56,7 +56,7 @@ fn each_window_of_the_time_has_an_outcome_of_its_own() {
 
 #[test]
 fn without_a_rate_each_connection_sends_again_as_soon_as_it_can() {
-    for kind in [Kind::Http, Kind::Grpc, Kind::Stream, Kind::Echo] {
+    for kind in [Kind::Http, Kind::Http2, Kind::Grpc, Kind::Stream, Kind::Echo] {
         let outcome = run(&plan(kind, server(kind), 0)).unwrap();
         assert!(outcome.succeeded > 4 && outcome.failed == 0, "{kind:?}: {outcome:?}");
     }

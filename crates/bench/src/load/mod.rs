@@ -1,8 +1,8 @@
 //! Load at a constant rate, without coordinated omission: request n is due at start + n / rate, and its latency counts from
-//! then, also when it could only be sent later because an earlier answer was late. Deliberately absent: TLS, HTTP/2 without gRPC.
+//! then, also when it could only be sent later because an earlier answer was late. Deliberately absent: TLS.
 
 mod blocking;
-mod grpc;
+mod http2;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Kind {
     /// HTTP/1.1 requests over keep-alive connections.
     Http,
+    /// Requests over HTTP/2.
+    Http2,
     /// gRPC unary calls over HTTP/2.
     Grpc,
     /// Messages of gRPC calls that stream both ways, each answered by one.
@@ -49,7 +51,7 @@ pub(crate) struct Arguments {
     /// Connections.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// gRPC calls under way at once on each connection, at most.
+    /// HTTP/2 requests and gRPC calls under way at once on each connection, at most.
     #[arg(long, default_value_t = 16)]
     calls: usize,
     /// Make a new connection for each request (http, echo).
@@ -95,7 +97,7 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     /// Connections.
     pub(crate) connections: usize,
-    /// gRPC calls that are under way at once on each connection, at most.
+    /// HTTP/2 requests and gRPC calls that are under way at once on each connection, at most.
     pub(crate) calls: usize,
     /// A new connection for each request (HTTP/1.1 and TCP messages).
     pub(crate) fresh: bool,
@@ -255,7 +257,7 @@ fn send(plan: &Plan, windows: u32) -> anyhow::Result<(Tallies, Duration)> {
     let start = Instant::now();
     let schedule = Schedule { start, rate: plan.rate, duration: plan.duration, windows };
     let tallies = match plan.kind {
-        Kind::Grpc | Kind::Stream => grpc::run(plan, schedule)?,
+        Kind::Http2 | Kind::Grpc | Kind::Stream => http2::run(plan, schedule)?,
         _ => blocking::run(plan, schedule)?,
     };
     Ok((tallies, start.elapsed()))
