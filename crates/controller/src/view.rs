@@ -84,8 +84,9 @@ impl Outbound {
 /// Where the address leads; `None` when to nothing of the mesh's.
 #[must_use]
 pub fn outbound(model: &Model, addr: SocketAddr) -> Option<Outbound> {
-    if let Some(service) = model.service_at(addr.ip()) {
-        let port = tcp_ports(service).find(|port| port.port == addr.port())?;
+    // Services may share a load balancer's address, which may be a node's too: of its ports each service has its own.
+    let with_port = |service| Some((service, tcp_ports(service).find(|port| port.port == addr.port())?));
+    if let Some((service, port)) = model.services_at(addr.ip()).find_map(with_port) {
         return Some(of_service(model, service, port, addr.is_ipv4()));
     }
     let Some(pod) = model.pod_at(addr.ip()) else {

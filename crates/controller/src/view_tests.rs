@@ -114,6 +114,41 @@ fn a_node_port_and_a_load_balancers_address_lead_to_the_service() {
     assert_eq!(seen(&local, "10.0.0.1:30080"), None, "each node forwards to its own pods only: left to it");
 }
 
+/// A second service, of web-2 alone, with the address and the node port that are given.
+fn second(ingress: &str) -> String {
+    format!(
+        r#"
+{{apiVersion: v1, kind: Service, metadata: {{name: admin, namespace: ops}}, spec: {{type: LoadBalancer, clusterIP: 10.96.0.7, ports: [{{name: http, port: 8443, nodePort: 30443}}]}}, status: {{loadBalancer: {{ingress: [{{ip: {ingress}}}]}}}}}}
+---
+{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: admin-a, namespace: ops, labels: {{kubernetes.io/service-name: admin}}}}, ports: [{{name: http, port: 9090}}], endpoints: [{{addresses: [10.1.2.1]}}]}}
+"#
+    )
+}
+
+#[test]
+fn services_that_share_a_load_balancers_address_have_each_their_own_ports_of_it() {
+    let mut model = cluster(&[]);
+    let touched = model.apply(objects(&second("192.0.2.1")).into_iter().map(Event::Apply));
+    assert!(model.concerned(&touched).contains(&"192.0.2.1".parse().unwrap()));
+    let name = |addr: &str| seen(&model, addr).map(|seen| seen.destination.service.unwrap().name);
+    assert_eq!(name("192.0.2.1:80").as_deref(), Some("web"));
+    assert_eq!(name("192.0.2.1:8443").as_deref(), Some("admin"));
+    assert_eq!(addresses(&seen(&model, "192.0.2.1:8443").unwrap().destination), BOTH[1..]);
+    assert_eq!(name("192.0.2.1:81"), None);
+}
+
+#[test]
+fn a_load_balancers_address_that_is_a_nodes_has_the_nodes_ports_too() {
+    let mut model = cluster(&[("ingress: [{ip: 192.0.2.1}", "ingress: [{ip: 10.0.0.1}")]);
+    model.apply(objects(&second("10.0.0.1")).into_iter().map(Event::Apply));
+    let port = |addr: &str| seen(&model, addr).map(|seen| seen.destination.service.unwrap().port);
+    for (addr, of) in [("10.0.0.1:80", 80), ("10.0.0.1:30080", 80), ("10.0.0.1:8443", 8443)] {
+        assert_eq!(port(addr), Some(of), "{addr}");
+    }
+    assert_eq!(port("10.0.0.1:30443"), Some(8443));
+    assert_eq!(port("10.0.0.1:30081"), None);
+}
+
 #[test]
 fn a_change_of_a_node_port_or_a_node_concerns_who_uses_it() {
     let mut model = cluster(&[]);

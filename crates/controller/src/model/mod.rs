@@ -346,10 +346,13 @@ impl Model {
         self.by_ip.get(&ip).and_then(Names::first).and_then(|name| self.pods.get(name))
     }
 
-    /// The service with this cluster IP.
-    #[must_use]
-    pub fn service_at(&self, ip: IpAddr) -> Option<&Service> {
-        self.by_cluster_ip.get(&ip).and_then(Names::first).and_then(|name| self.services.get(name))
+    /// The services at this address: one at a cluster IP; those that share a load balancer's address may be many.
+    pub fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
+        self.by_cluster_ip
+            .get(&ip)
+            .into_iter()
+            .flat_map(Names::iter)
+            .filter_map(|name| self.services.get(name))
     }
 
     /// All pods.
