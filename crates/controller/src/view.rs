@@ -9,7 +9,8 @@ use conduit_logic::words::{self, Declared, Destination, Endpoint, InboundPod};
 
 use crate::model::{Model, Name, declared, name_of, opaque_ports, pod_of, target_pod};
 use crate::source::objects::{
-    Conditions, EndpointSlice, Named, Pod, PortName, Service, ServicePort, SliceEndpoint, SlicePort, is_tcp,
+    Conditions, EndpointSlice, Named, Pod, PortName, Service, ServicePort, SliceEndpoint, SlicePort,
+    TargetRef, is_tcp,
 };
 
 /// Where an address leads, for whoever asks.
@@ -174,8 +175,11 @@ fn of_slice<'a>(
         let addr = SocketAddr::new(endpoint.addresses.first()?.parse().ok()?, port?);
         let pod = match target_pod(slice, endpoint) {
             // A pod that is not known yet, or not at this address, may be meshed: without knowing its identity nothing is
-            // sent to it, least of all in the clear.
+            // sent to it, least of all in the clear. Nor to what is only said to be a pod, in a namespace that is not the slice's.
             Some(name) => Some(model.pod(&name).filter(|pod| pod.is_at(addr.ip()))?),
+            None if endpoint.target_ref.as_ref().is_some_and(TargetRef::is_pod) => {
+                Some(model.pod_at(addr.ip())?)
+            }
             None => model.pod_at(addr.ip()),
         };
         let of_pod = pod.map(|pod| pod.spec.node_name.as_str()).unwrap_or_default();

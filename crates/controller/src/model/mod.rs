@@ -431,12 +431,14 @@ fn pods_of(slice: &EndpointSlice) -> HashSet<Name> {
     slice.endpoints.iter().filter_map(|endpoint| target_pod(slice, endpoint)).collect()
 }
 
-/// The pod that an endpoint names.
+/// The pod that an endpoint names. One of another namespace is not believed: whoever may write slices in one namespace has no say in
+/// what is known of another's pods.
 #[must_use]
 pub fn target_pod(slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Option<Name> {
-    let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
-    let namespace = if target.namespace.is_empty() { namespace(&slice.metadata) } else { &target.namespace };
-    Some((namespace.to_owned(), target.name.clone()))
+    let own = namespace(&slice.metadata);
+    let here = |text: &str| text.is_empty() || text == own;
+    let target = endpoint.target_ref.as_ref().filter(|target| target.is_pod() && here(&target.namespace))?;
+    Some((own.to_owned(), target.name.clone()))
 }
 
 fn addresses_of(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> + '_ {

@@ -18,7 +18,8 @@ use tonic::Status;
 
 use super::proxies::{self, Proxy, describe};
 use super::rows::matches;
-use crate::model::{Model, Name, pod_of};
+use crate::model::{Model, Name, name_of, pod_of};
+use crate::source::objects::Pod;
 use crate::store::Store;
 
 /// Events on their way to one client.
@@ -31,15 +32,16 @@ const TICK: Duration = Duration::from_secs(1);
 /// The proxies of a resource.
 #[must_use]
 pub fn resolve(model: &Model, resource: &Resource) -> Vec<Proxy> {
-    let of_service = |pod: &crate::source::objects::Pod| {
-        let services: Vec<_> = model.services_of(&crate::model::name_of(&pod.metadata)).collect();
-        services.iter().any(|service| {
-            let name = crate::model::name_of(&service.metadata);
-            let service = Service { namespace: name.0, name: name.1, port: 0 };
-            matches(resource, &Workload::default(), "", Some(&service))
+    let of_service = |pod: &Pod| {
+        let pod = name_of(&pod.metadata);
+        model.services_of(&pod).any(|service| {
+            let (namespace, name) = name_of(&service.metadata);
+            // What the caller may was judged by the service's namespace: pods of another one are not shown by it.
+            let own = namespace == pod.0;
+            own && matches(resource, &Workload::default(), "", Some(&Service { namespace, name, port: 0 }))
         })
     };
-    let meant = |pod: &&crate::source::objects::Pod| match resource.kind.as_str() {
+    let meant = |pod: &&Pod| match resource.kind.as_str() {
         "Service" => of_service(pod),
         _ => matches(resource, &model.workload_of(pod), &pod.metadata.name, None),
     };
@@ -221,3 +223,7 @@ fn name(model: &Model, event: &mut TapEvent) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tap_tests.rs"]
+mod tests;

@@ -577,6 +577,14 @@ impl Pod {
     }
 }
 
+impl TargetRef {
+    /// Whether it names a pod.
+    #[must_use]
+    pub fn is_pod(&self) -> bool {
+        self.kind == "Pod"
+    }
+}
+
 impl Service {
     /// All addresses that lead to it and can be read: cluster IPs, of which a headless service has none, and what its load
     /// balancer has given, which leads to it without a detour, as it does without a mesh. External IPs are left out: whoever may
