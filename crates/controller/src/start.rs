@@ -16,6 +16,7 @@ use conduit_api::metrics::v1::metrics_server::MetricsServer;
 use conduit_api::operator::v1::operator_server::OperatorServer;
 use conduit_logic::words::Identity;
 use conduit_process::admin::{self, Admin};
+use conduit_process::clock;
 use conduit_process::limits;
 use conduit_process::listen;
 use conduit_process::logs::LogLevel;
@@ -59,6 +60,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Our own certificate is renewed when this share of its life has passed.
 const RENEW_SHARE: f64 = 0.66;
+/// The pause after an attempt that failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the controller until it is told to stop.
 ///
@@ -337,7 +340,7 @@ fn bind_socket(path: &Path) -> Result<UnixListener> {
 fn keep_certificate(keeper: &Arc<Keeper>, own: Identity, gate: Gate, tasks: &Tasks) {
     let (authority, credentials) = (keeper.authority.clone(), keeper.credentials.clone());
     let mut installed = keeper.installed.subscribe();
-    let install = move || -> Result<Duration> {
+    let install = move || -> Result<SystemTime> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = SystemTime::now();
         let signed = authority.certify(&key, &own, now)?;
@@ -348,21 +351,24 @@ fn keep_certificate(keeper: &Arc<Keeper>, own: Identity, gate: Gate, tasks: &Tas
             not_before: signed.not_before,
             not_after: signed.not_after,
         })?;
-        Ok(signed.not_after.duration_since(now).unwrap_or_default().mul_f64(RENEW_SHARE))
+        Ok(now + signed.not_after.duration_since(now).unwrap_or_default().mul_f64(RENEW_SHARE))
     };
     tasks.spawn_until_stopped("own certificate", async move {
         loop {
-            let wait = match install() {
-                Ok(wait) => {
+            let next = match install() {
+                Ok(next) => {
                     gate.open();
-                    wait
+                    next
                 }
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "no certificate for the controller itself");
-                    Duration::from_secs(1)
+                    SystemTime::now() + RETRY
                 }
             };
-            _ = tokio::time::timeout(wait, installed.changed()).await;
+            tokio::select! {
+                () = clock::until(next) => {}
+                _ = installed.changed() => {}
+            }
         }
     });
 }

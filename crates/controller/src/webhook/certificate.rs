@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwapOption;
 use conduit_logic::ports;
+use conduit_process::clock;
 use conduit_process::ready::Gate;
 use conduit_process::tasks::Tasks;
 use k8s_openapi::ByteString;
@@ -59,27 +60,28 @@ pub(super) fn keep(
         .with_cert_resolver(serving.clone());
     tasks.spawn_until_stopped("webhook certificate", async move {
         loop {
-            let wait = match renew(&authority, &serving) {
-                Ok(wait) => {
+            let next = match renew(&authority, &serving) {
+                Ok(next) => {
                     gate.open();
-                    wait
+                    next
                 }
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "no certificate for the webhook");
-                    RETRY
+                    SystemTime::now() + RETRY
                 }
             };
-            if let Ok(Err(_)) = tokio::time::timeout(wait, installed.changed()).await {
-                // Nobody installs anything any more: the controller stops.
-                return;
+            tokio::select! {
+                () = clock::until(next) => {}
+                // Where nobody installs anything any more, the controller stops.
+                changed = installed.changed() => if changed.is_err() { return },
             }
         }
     });
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Puts a new certificate in force; gives the time until the next.
-fn renew(authority: &Authority, serving: &Serving) -> Result<Duration> {
+/// Puts a new certificate in force; gives the time of the next.
+fn renew(authority: &Authority, serving: &Serving) -> Result<SystemTime> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let now = SystemTime::now();
     let host = format!("{SERVICE}.{}.svc", ports::CONTROLLER_NAMESPACE);
@@ -87,7 +89,7 @@ fn renew(authority: &Authority, serving: &Serving) -> Result<Duration> {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let certified = CertifiedKey::from_der(signed.chain, key, &aws_lc_rs::default_provider())?;
     serving.0.store(Some(Arc::new(certified)));
-    Ok(signed.not_after.duration_since(now).unwrap_or_default().mul_f64(RENEW_SHARE))
+    Ok(now + signed.not_after.duration_since(now).unwrap_or_default().mul_f64(RENEW_SHARE))
 }
 
 /// Keeps the bundle in the MutatingWebhookConfiguration equal to the trust anchors.

@@ -9,7 +9,7 @@ async fn a_client_that_trusts_the_anchors_reaches_the_webhook_by_its_services_na
     let dir = tempfile::tempdir().unwrap();
     let authority = Arc::new(Authority::open(dir.path(), "cluster.local", Duration::from_secs(60)).unwrap());
     let serving = Serving::default();
-    let wait = renew(&authority, &serving).unwrap();
+    let wait = renew(&authority, &serving).unwrap().duration_since(SystemTime::now()).unwrap();
     assert!(wait > Duration::from_secs(30) && wait < Duration::from_secs(60), "{wait:?}");
     let provider = Arc::new(aws_lc_rs::default_provider());
     let server = ServerConfig::builder_with_provider(provider.clone())

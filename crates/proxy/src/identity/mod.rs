@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use conduit_api::identity::v1::CertifyRequest;
 use conduit_api::identity::v1::identity_client::IdentityClient;
+use conduit_process::clock;
 use conduit_process::ready::{Gate, Readiness};
 use conduit_process::tasks::Tasks;
 use conduit_tls::{Certificate, Credentials};
@@ -62,10 +63,10 @@ impl Keeper {
         let mut backoff = Backoff::default();
         loop {
             match self.certify().await {
-                Ok(renew_in) => {
+                Ok(renew_at) => {
                     backoff.reset();
                     self.gate.open();
-                    tokio::time::sleep(renew_in).await;
+                    clock::until(renew_at).await;
                 }
                 Err(error) => {
                     let not_after = self.credentials.not_after().map(unix_s);
@@ -84,8 +85,8 @@ impl Keeper {
         }
     }
 
-    /// Gets and installs one certificate; gives the time after which to get the next.
-    async fn certify(&self) -> Result<Duration> {
+    /// Gets and installs one certificate; gives the time at which to get the next.
+    async fn certify(&self) -> Result<SystemTime> {
         let path = &self.config.token;
         let token = std::fs::read_to_string(path)
             .with_context(|| format!("reading the token from {}", path.display()))?;
@@ -120,7 +121,8 @@ impl Keeper {
         self.telemetry.certificate_rotations.fetch_add(1, Ordering::Relaxed);
         self.telemetry.certificate_not_after.store(answer.not_after_unix_s, Ordering::Relaxed);
         tracing::info!(identity = %self.config.identity, not_after = answer.not_after_unix_s, "certificate installed");
-        Ok(renew_in(SystemTime::now(), not_after))
+        let now = SystemTime::now();
+        Ok(now + renew_in(now, not_after))
     }
 
     fn request(&self, key: &KeyPair) -> Result<Vec<u8>> {
@@ -135,7 +137,7 @@ fn unix_s(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// When to get the next certificate, measured on our own clock from what is left of this one.
+/// After what time to get the next certificate, measured on our own clock from what is left of this one.
 fn renew_in(now: SystemTime, not_after: SystemTime) -> Duration {
     let left = not_after.duration_since(now).unwrap_or_default();
     left.mul_f64(RENEW_SHARE - 0.1 * fastrand::f64()).max(Duration::from_millis(200))
