@@ -213,6 +213,8 @@ impl Parts<'_> {
             acceptor: operator::port::acceptor(client, &self.keeper.credentials, self.tasks),
             read: operator::port::caller,
             connections_max: operator::port::CONNECTIONS_MAX,
+            // A token proves who asks just as well, and a tap stays for as long as somebody looks.
+            strangers_max: None,
         };
         let accept = listener::accept(accepting, accepted, self.tasks.clone());
         self.tasks.spawn_until_stopped("operators", accept);
@@ -258,6 +260,7 @@ impl Parts<'_> {
             acceptor: move || acceptor.clone(),
             read: listener::workload,
             connections_max: listener::PROXY_CONNECTIONS_MAX,
+            strangers_max: Some(listener::PROXY_STRANGERS_MAX),
         };
         let accept = listener::accept(accepting, accepted, self.tasks.clone());
         self.tasks.spawn_until_stopped("proxies", accept);

@@ -98,6 +98,20 @@ async fn nobody_gets_a_certificate_for_somebody_else() {
 }
 
 #[tokio::test]
+async fn what_is_no_identity_is_refused_before_anybody_judges_the_token() {
+    let world = World::start("").await;
+    for asked in [
+        String::new(),
+        "x".repeat(1 << 20),
+        format!("spiffe://cluster.local/ns/shop/sa/{}", "x".repeat(2048)),
+    ] {
+        let status = world.certify(String::new(), Vec::new(), &asked).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().len() < 1000, "{}", status.message().len());
+    }
+}
+
+#[tokio::test]
 async fn token_keys_may_be_replaced_at_any_time() {
     let world = World::start("").await;
     let (old, new) = (world.signer.sign(&claims("shop", "web")), Signer::new());

@@ -69,6 +69,7 @@ async fn serve(ip: Ipv4Addr, credentials: &Credentials, proxy: Proxy) {
         acceptor: move || acceptor.clone(),
         read: listener::workload,
         connections_max: listener::PROXY_CONNECTIONS_MAX,
+        strangers_max: None,
     };
     tokio::spawn(listener::accept(accepting, accepted, Tasks::new()));
     let server =
