@@ -370,7 +370,8 @@ fn keep_certificate(keeper: &Arc<Keeper>, own: Identity, gate: Gate, tasks: &Tas
             };
             tokio::select! {
                 () = clock::until(next) => {}
-                _ = installed.changed() => {}
+                // Where nobody installs anything any more, the controller stops.
+                changed = installed.changed() => if changed.is_err() { return },
             }
         }
     });

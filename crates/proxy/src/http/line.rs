@@ -12,10 +12,8 @@ use tokio::io::AsyncWrite as _;
 use tokio::time::Sleep;
 
 use crate::tcp::alive::Alive;
+use crate::tcp::pump::LAST_WORDS_TIMEOUT;
 use crate::tcp::stream::{Stream, keep_spare};
-
-/// What is given to the last words on a connection, and to their being read: a peer that is there reads at once.
-pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the socket carries. Other tasks change it as well, and wake the one that moves it.
 pub trait End {

@@ -16,8 +16,8 @@ use tokio::io::AsyncWrite as _;
 use super::accept::Conn;
 use super::calls::Calls;
 use super::forward::{self, Ends};
-use crate::http::line::LAST_WORDS_TIMEOUT;
 use crate::tcp::alive::Alive;
+use crate::tcp::pump::LAST_WORDS_TIMEOUT;
 use crate::tcp::stream::{Io, Stream};
 
 /// One direction: watched, and what of it is not passed on yet.

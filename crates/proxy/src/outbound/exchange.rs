@@ -158,9 +158,7 @@ async fn attempts(
                 {
                     Ok(response) => match refused(&response, &server, request, outgoing) {
                         None => {
-                            let proxy_error =
-                                response.proxy_error.as_deref().filter(|_| server.tls.is_some());
-                            picked.answered_with(proxy_error, sent_at.elapsed());
+                            picked.answered_with(proxy_error(&response, &server), sent_at.elapsed());
                             return Ok(Answered { picked, server, response });
                         }
                         Some(failure) => failure,
@@ -188,10 +186,14 @@ async fn attempts(
     Err(Ended::Failed(attempts.given_up(&service)))
 }
 
+/// Why the endpoint's proxy answered itself, if it did: only a proxy of the mesh can say that.
+fn proxy_error<'a>(response: &'a Response, server: &Http1) -> Option<&'a str> {
+    response.proxy_error.as_deref().filter(|_| server.tls.is_some())
+}
+
 /// The endpoint's proxy says that the application did not get the request, or was lost with it: another endpoint may have it.
 fn refused(response: &Response, server: &Http1, request: &Request, outgoing: &Outgoing) -> Option<Failure> {
-    let said =
-        response.proxy_error.as_deref().filter(|_| server.tls.is_some() && outgoing.is_replayable())?;
+    let said = proxy_error(response, server).filter(|_| outgoing.is_replayable())?;
     let reason = again(said, request.method.as_bytes())?;
     Some(Failure::unprocessed(
         reason,
@@ -274,8 +276,8 @@ async fn respond(
     let until_close = response.body == Body::UntilClose;
     let keep = request.persistent && !until_close && !switched && !conn.outbound.draining.is_cancelled();
     let mut closing = closing(request, &response, keep).to_vec();
-    // Only a proxy of the mesh can say that an answer is a proxy's; the client shall see it.
-    let proxy_error = response.proxy_error.as_deref().filter(|_| server.tls.is_some());
+    // The client shall see whose answer it is.
+    let proxy_error = proxy_error(&response, &server);
     if let Some(reason) = proxy_error {
         closing.extend_from_slice(format!("{PROXY_ERROR}: {reason}\r\n").as_bytes());
     }

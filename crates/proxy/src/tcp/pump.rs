@@ -217,8 +217,9 @@ impl Moved {
     }
 }
 
-/// What a server that takes no more had said before is passed on, if its client reads it within this time.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is given to the last words on a connection, our own or those that are passed on, and to their being read: a peer that is there
+/// reads at once.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Moves bytes both ways until both directions have ended, each half-closed on its own.
 ///

@@ -4,7 +4,7 @@ use conduit_testbed::spec::Spec;
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, curl, idle, nginx, raw, raw_server};
+use crate::support::{SOON, curl, idle, nginx, python_server, raw, raw_server};
 
 fn world() -> World {
     let world = World::start();
@@ -225,20 +225,19 @@ fn responses_that_nobody_reads_stop_no_other_request() {
 #[test]
 fn a_client_that_gives_up_ends_its_request_at_the_server_too() {
     let world = World::start();
-    let waits = "import socket, sys
-server = socket.create_server(('', 8080))
-while True:
-    client, _ = server.accept()
-    request = client.recv(65536)
-    try:
-        while client.recv(65536):
-            pass
-    except ConnectionResetError:
-        pass
-    if request:
-        open(sys.argv[1], 'a').write('gone')";
     let seen = world.files().join("seen");
-    world.run(Spec::new("web", ["python3", "-c", waits, &seen.display().to_string()]).port(8080, "http"));
+    let waits = format!(
+        "request = client.recv(65536)
+try:
+    while client.recv(65536):
+        pass
+except ConnectionResetError:
+    pass
+if request:
+    open('{}', 'a').write('gone')",
+        seen.display()
+    );
+    world.run(python_server("web", 8080, "http", &waits));
     world.run(idle("client"));
     let given_up = curl(&world, "client", &["-m", "1", "http://web:8080/"]);
     assert_eq!(given_up.code, 28, "{given_up:?}");

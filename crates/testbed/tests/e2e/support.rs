@@ -114,3 +114,14 @@ pub(crate) fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>>
     });
     lines
 }
+
+/// A server of TCP in a few lines of Python, which are what it does with each `client`.
+pub(crate) fn python_server(name: &str, port: u16, protocol: &str, each: &str) -> Spec {
+    let each: String = each.lines().map(|line| format!("    {line}\n")).collect();
+    let program = format!(
+        "import select, socket, struct\n\
+         server = socket.create_server(('', {port}))\n\
+         while True:\n    client, _ = server.accept()\n{each}"
+    );
+    Spec::new(name, ["python3", "-c", &program]).port(port, protocol)
+}

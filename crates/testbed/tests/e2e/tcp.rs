@@ -6,7 +6,7 @@ use conduit_testbed::spec::Spec;
 use conduit_testbed::wait;
 use conduit_testbed::world::World;
 
-use crate::support::{SOON, curl, idle, raw, script};
+use crate::support::{SOON, curl, idle, python_server, raw, script};
 
 /// A stall of detection would be 100 ms at the least; a busy machine alone can cost some tens.
 const NO_STALL: Duration = Duration::from_secs(2);
@@ -134,22 +134,18 @@ fn what_is_outside_the_mesh_is_reached_as_without_it() {
 #[test]
 fn a_reader_that_rests_for_longer_than_a_lost_peer_would_be_waited_for_gets_every_byte() {
     let world = World::start();
-    let rests = "import socket, select
-server = socket.create_server(('', 9000))
-while True:
-    client, _ = server.accept()
-    select.select([], [], [], 8)
-    count = 0
-    while data := client.recv(65536):
-        count += len(data)
-    client.sendall(b'%d' % count)
-    client.close()";
+    let rests = "select.select([], [], [], 8)
+count = 0
+while data := client.recv(65536):
+    count += len(data)
+client.sendall(b'%d' % count)
+client.close()";
     let sends = "import socket
 server = socket.create_connection(('rests', 9000))
 server.sendall(bytes(50_000_000))
 server.shutdown(socket.SHUT_WR)
 print(server.recv(100).decode(), end='')";
-    world.run(Spec::new("rests", ["python3", "-c", rests]).port(9000, "tcp"));
+    world.run(python_server("rests", 9000, "tcp", rests));
     world.run(idle("client"));
     assert_eq!(world.exec("client", &["python3", "-c", sends]).text(), "50000000");
 }
@@ -157,14 +153,10 @@ print(server.recv(100).decode(), end='')";
 #[test]
 fn what_a_server_says_before_it_resets_its_connection_reaches_the_client() {
     let world = World::start();
-    let refuses = "import socket, struct
-server = socket.create_server(('', 9000))
-while True:
-    client, _ = server.accept()
-    client.recv(1)
-    client.sendall(b'too many clients')
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    client.close()";
+    let refuses = "client.recv(1)
+client.sendall(b'too many clients')
+client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+client.close()";
     let sends = "import socket
 for _ in range(20):
     client = socket.create_connection(('full', 9000))
@@ -179,7 +171,7 @@ for _ in range(20):
     except OSError:
         broke = True
     assert said == b'too many clients' and broke, said";
-    world.run(Spec::new("full", ["python3", "-c", refuses]).port(9000, "tcp"));
+    world.run(python_server("full", 9000, "tcp", refuses));
     world.run(idle("client"));
     let said = world.exec("client", &["python3", "-c", sends]);
     assert_eq!(said.code, 0, "{said:?}");
