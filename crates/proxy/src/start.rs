@@ -17,12 +17,15 @@ use conduit_process::signal;
 use conduit_process::tasks::Tasks;
 use conduit_tls::{ClientAuth, Credentials};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::control::Discovery;
 use crate::http::refuse::{REFUSALS_MAX, refuse};
 use crate::inbound::{self, Inbound};
+use crate::http::trunk::bypass::ALPN_BYPASS;
+use crate::outbound::bypass::BYPASSES_MAX;
 use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP1_STREAMS, ALPN_HTTP2};
 use crate::outbound::discover::Services;
 use crate::outbound::{self, Outbound};
@@ -70,19 +73,23 @@ pub fn run(config: Config, logs: LogLevel) -> Result<()> {
         tasks: connections.clone(),
         pools: Tasks::new(),
         draining: draining.clone(),
+        bypasses: Arc::new(Semaphore::new(BYPASSES_MAX)),
     });
     let inbound = Arc::new(Inbound {
         config: config.clone(),
         dialer,
         credentials: credentials.clone(),
-        tls: credentials
-            .server_config(ClientAuth::Required, &[ALPN_HTTP1_STREAMS, ALPN_HTTP1, ALPN_HTTP2, ALPN_HBONE]),
+        tls: credentials.server_config(
+            ClientAuth::Required,
+            &[ALPN_HTTP1_STREAMS, ALPN_HTTP1, ALPN_HTTP2, ALPN_HBONE, ALPN_BYPASS],
+        ),
         discovery: discovery.clone(),
         telemetry: telemetry.clone(),
         tap: hub.clone(),
         tasks: connections.clone(),
         draining: draining.clone(),
         learned: inbound::detect::Learned::default(),
+        bypasses: Arc::default(),
     });
 
     {

@@ -90,7 +90,7 @@ impl Line {
             ready!(until.as_mut().poll(cx));
             return Poll::Ready(Ended::Broke(std::mem::replace(error, io::ErrorKind::TimedOut.into())));
         }
-        match (&mut self.alive, self.stream.socket()) {
+        match (&mut self.alive, self.stream.io.socket()) {
             (Some(alive), Some(socket)) => alive.poll(cx, socket).map(Ended::Broke),
             _ => Poll::Pending,
         }

@@ -3,9 +3,12 @@
 //!
 //! Source: RFC 9113 sections 5.2 (flow control), 8.5 (CONNECT).
 
+pub mod bypass;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -16,6 +19,7 @@ use conduit_logic::http2::streams::Streams;
 use conduit_logic::http2::wire::Code;
 use tokio_util::sync::CancellationToken;
 
+use self::bypass::{Bypass, OFFER};
 use super::line::{End, Ended, Line, remember, wake};
 use super::tunnel::Tunnel;
 use crate::tcp::stream::{SCRATCH_BYTES, spare};
@@ -32,6 +36,10 @@ pub struct Trunk {
     /// Fires when the peer has said how many tunnels it allows, or the connection has ended.
     pub told: CancellationToken,
     accept: Option<Accept>,
+    /// What only its two ends know.
+    proof: Option<String>,
+    /// Counts what became of connections of tunnels' own.
+    bypasses: AtomicUsize,
     // Guards the end of the connection, for as long as a read or a write takes; never held while waiting.
     state: Mutex<State>,
 }
@@ -60,6 +68,11 @@ struct Open {
     status: u16,
     /// The peer sends no more.
     finished: bool,
+    /// We send no more.
+    ended: bool,
+    /// The peer offers a connection of its own, and what became of that.
+    offered: bool,
+    bypass: Bypass,
     /// Nothing goes either way any more.
     broken: Option<Code>,
     reader: Option<Waker>,
@@ -69,6 +82,11 @@ struct Open {
 }
 
 impl Open {
+    /// Whether what an end of a way means is not known yet.
+    const fn is_moving(&self) -> bool {
+        matches!(self.bypass, Bypass::Coming | Bypass::Here(_))
+    }
+
     fn wake(&mut self) {
         for waker in [self.reader.take(), self.writer.take(), self.flushed.take()].into_iter().flatten() {
             waker.wake();
@@ -83,23 +101,24 @@ impl fmt::Debug for Trunk {
 }
 
 impl Trunk {
-    /// The end that opens tunnels.
+    /// The end that opens tunnels, of a connection of which only the two ends know `proof`.
     #[must_use]
-    pub fn client(limits: Limits) -> Arc<Self> {
-        Self::new(Connection::client(limits), None)
+    pub fn client(limits: Limits, proof: Option<String>) -> Arc<Self> {
+        Self::new(Connection::client(limits), None, proof)
     }
 
     /// The end that gives each tunnel to `accept`.
     #[must_use]
     pub fn server(limits: Limits, accept: Accept) -> Arc<Self> {
-        Self::new(Connection::server(limits), Some(accept))
+        Self::new(Connection::server(limits), Some(accept), None)
     }
 
-    fn new(http: Connection, accept: Option<Accept>) -> Arc<Self> {
+    fn new(http: Connection, accept: Option<Accept>, proof: Option<String>) -> Arc<Self> {
         let (waker, tunnels, used, server) = (None, Streams::default(), Instant::now(), accept.is_some());
         let state =
             State { http, tunnels, waker, used, let_go: false, draining: false, ended: false, server };
-        Arc::new(Self { told: CancellationToken::new(), accept, state: Mutex::new(state) })
+        let (told, bypasses) = (CancellationToken::new(), AtomicUsize::new(0));
+        Arc::new(Self { told, accept, proof, bypasses, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -255,7 +274,8 @@ impl State {
             return;
         };
         match event {
-            Event::Head { facts, end, .. } => {
+            Event::Head { facts, fields, end, .. } => {
+                open.offered = fields.text(OFFER.0.as_bytes()) == OFFER.1;
                 // What is interim says nothing yet.
                 open.status = if facts.status < 200 { open.status } else { facts.status };
                 open.finished = end;
@@ -300,12 +320,12 @@ impl State {
 
 /// What tunnels do.
 impl Trunk {
-    /// Waits for the peer's answer to a tunnel.
-    pub(super) fn poll_status(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<u16>> {
+    /// Waits for the peer's answer to a tunnel: its status, and whether a connection of its own is offered.
+    pub(super) fn poll_status(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<(u16, bool)>> {
         let mut state = self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
         match open.broken {
-            _ if open.status > 0 => Poll::Ready(Ok(open.status)),
+            _ if open.status > 0 => Poll::Ready(Ok((open.status, open.offered))),
             Some(code) => Poll::Ready(Err(broken(code))),
             None => {
                 open.reader = Some(cx.waker().clone());
@@ -317,6 +337,9 @@ impl Trunk {
     /// Sends a head; with `end` nothing follows.
     pub(super) fn send_head(&self, stream: u32, head: &Fields, end: bool) {
         let mut state = self.lock();
+        if let Some(open) = state.tunnels.get_mut(stream) {
+            open.ended |= end;
+        }
         state.http.send_head(stream, head.iter(), end);
         wake(state.waker.as_ref());
     }
@@ -326,8 +349,10 @@ impl Trunk {
         let state = &mut *self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
         if open.arrived.is_empty() {
+            let told = open.finished && !open.is_moving();
             return match open.broken {
-                _ if open.finished => Poll::Ready(Ok(Vec::new())),
+                _ if told && matches!(open.bypass, Bypass::Doubtful) => Poll::Ready(Err(broken(Code::CANCEL))),
+                _ if told => Poll::Ready(Ok(Vec::new())),
                 Some(code) => Poll::Ready(Err(broken(code))),
                 None => {
                     open.reader = Some(cx.waker().clone());
@@ -386,17 +411,19 @@ impl Trunk {
     }
 
     /// No more is sent. Ready when nothing waits for the peer any more: what waits would be lost with the tunnel.
-    pub(super) fn poll_finish(&self, stream: u32, cx: &mut Context<'_>, told: bool) -> Poll<io::Result<()>> {
+    pub(super) fn poll_finish(&self, stream: u32, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
         if let Some(code) = open.broken {
             return Poll::Ready(Err(broken(code)));
         }
-        if !told {
+        let moving = open.is_moving();
+        if !open.ended && !moving {
+            open.ended = true;
             state.http.send_data(stream, &[], true);
             wake(state.waker.as_ref());
         }
-        if state.http.waits(stream) {
+        if moving || state.http.waits(stream) {
             open.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }

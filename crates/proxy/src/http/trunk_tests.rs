@@ -13,34 +13,41 @@ use crate::control::fake::DEADLINE;
 use crate::http::answer;
 use crate::tcp::stream::{Io, Stream};
 
-const LIMITS: Limits =
+pub(super) const LIMITS: Limits =
     Limits { streams_max: 8, header_bytes_max: 8192, stream_window: 20_000, connection_window: 100_000 };
 
 /// The two ends, and the tunnels that come out at the other.
-struct World {
-    near: Arc<Trunk>,
+pub(super) struct World {
+    pub(super) near: Arc<Trunk>,
+    pub(super) other: Arc<Trunk>,
     far: mpsc::Receiver<(Tunnel, Fields)>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
 }
 
-async fn world(limits: Limits) -> World {
+/// Both ends of a TCP connection.
+pub(super) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(TcpStream::connect(addr), listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+pub(super) async fn world(limits: Limits) -> World {
+    let (client, server) = sockets().await;
     let (asked, far) = mpsc::channel(16);
     let accept = Box::new(move |tunnel, head| asked.try_send((tunnel, head)).unwrap());
-    let (near, other, tasks) = (Trunk::client(limits), Trunk::server(limits, accept), Tasks::new());
-    for (trunk, socket) in [(near.clone(), client.unwrap()), (other, server.unwrap().0)] {
+    let (near, other, tasks) = (Trunk::client(limits, None), Trunk::server(limits, accept), Tasks::new());
+    for (trunk, socket) in [(near.clone(), client), (other.clone(), server)] {
         let stopped = tasks.token().clone();
         let line = Line::new(Stream::new(Io::Tcp(socket)));
         tasks.spawn("trunk", trunk.run(line, stopped, CancellationToken::new()));
     }
-    World { near, far, tasks }
+    World { near, other, far, tasks }
 }
 
 impl World {
     /// A tunnel from end to end.
-    async fn tunnel(&mut self) -> (Tunnel, Tunnel) {
+    pub(super) async fn tunnel(&mut self) -> (Tunnel, Tunnel) {
         let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
         let mut near = self.near.open(&head, true).unwrap();
         let (mut far, said) = self.far.recv().await.unwrap();
@@ -51,7 +58,7 @@ impl World {
     }
 }
 
-fn in_time<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn in_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("in time") })
 }
@@ -226,7 +233,7 @@ fn what_a_server_said_before_it_gave_up_is_read() {
 #[test]
 fn a_tunnel_that_is_asked_for_with_nothing_to_send_is_at_its_end_at_once() {
     in_time(async {
-        let World { near, mut far, tasks } = world(LIMITS).await;
+        let World { near, mut far, tasks, .. } = world(LIMITS).await;
         let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
         let stream = near.lock().http.open(head.iter(), true).unwrap();
         wake(near.lock().waker.as_ref());

@@ -12,6 +12,7 @@ pub mod watched;
 pub mod calls;
 pub mod streams;
 pub mod tunnels;
+pub mod bypass;
 pub mod forward;
 
 use std::net::IpAddr;
@@ -51,6 +52,8 @@ pub struct Inbound {
     pub draining: CancellationToken,
     /// What ports turned out to speak.
     pub learned: detect::Learned,
+    /// The connections of tunnels, for those that get one of their own.
+    pub bypasses: Arc<bypass::Trunks>,
 }
 
 impl Inbound {

@@ -8,7 +8,8 @@ use conduit_tls::peer_identity;
 use tokio::net::TcpStream;
 
 use super::accept::Conn;
-use super::{Inbound, exchange, tunnels as hbone, watched};
+use super::{Inbound, bypass, exchange, tunnels as hbone, watched};
+use crate::http::trunk::bypass::ALPN_BYPASS;
 use crate::outbound::connect::{ALPN_HBONE, ALPN_HTTP1, ALPN_HTTP1_STREAMS, ALPN_HTTP2};
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -40,11 +41,14 @@ pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAdd
     else {
         return;
     };
-    if tls.get_ref().1.alpn_protocol() != Some(ALPN_HBONE) {
-        return;
+    let session = tls.get_ref().1;
+    let (agreed, proof) = (session.alpn_protocol().map(<[u8]>::to_vec), conduit_tls::proof(session));
+    let io = Io::TlsServer(Box::new(tls));
+    match agreed.as_deref() {
+        Some(ALPN_HBONE) => hbone::serve(inbound, Stream::new(io), source, facts, proof).await,
+        Some(ALPN_BYPASS) => Box::pin(bypass::accept(&inbound, io, source, &facts.peer)).await,
+        _ => {}
     }
-    let client = Stream::new(Io::TlsServer(Box::new(tls)));
-    hbone::serve(inbound, client, source, facts).await;
 }
 
 async fn handshake(

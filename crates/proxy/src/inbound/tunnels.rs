@@ -18,6 +18,7 @@ use crate::http::answer;
 use crate::http::line::Line;
 use crate::http::streams::{CONNECTION_WINDOW_BYTES, FIRST_WINDOW_BYTES};
 use crate::http::trunk::Trunk;
+use crate::http::trunk::bypass::OFFER;
 use crate::http::tunnel::Tunnel;
 use crate::tcp::stream::{Io, Stream};
 use crate::telemetry::{Reason, TlsFacts};
@@ -25,16 +26,24 @@ use crate::telemetry::{Reason, TlsFacts};
 /// A header block of a CONNECT is small.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 
-/// Serves the tunnels of one mesh proxy.
-pub async fn serve(inbound: Arc<Inbound>, client: Stream, source: SocketAddr, facts: Arc<TlsFacts>) {
+/// Serves the tunnels of one mesh proxy; `proof` is what only it and we know.
+pub async fn serve(
+    inbound: Arc<Inbound>,
+    client: Stream,
+    source: SocketAddr,
+    facts: Arc<TlsFacts>,
+    proof: Option<String>,
+) {
     let (stopped, draining) = (inbound.tasks.token().clone(), inbound.draining.clone());
     let line = Line::watched(client, inbound.config.unacknowledged_timeout);
-    let limits = limits(&inbound);
+    let (limits, bypasses, peer) = (limits(&inbound), inbound.bypasses.clone(), facts.peer.clone());
     let accept = move |tunnel, head| {
         let tunnel = serve_one(inbound.clone(), tunnel, head, source, facts.clone());
         inbound.tasks.spawn("inbound tunnel", tunnel);
     };
-    Trunk::server(limits, Box::new(accept)).run(line, stopped, draining).await;
+    let trunk = Trunk::server(limits, Box::new(accept));
+    let _entered = proof.map(|proof| bypasses.enter(proof, &trunk, &peer));
+    trunk.run(line, stopped, draining).await;
 }
 
 /// Serves HTTP/1 in the streams of a mesh proxy's connection to a port of the application's: each is as a connection to that port, and to
@@ -77,7 +86,7 @@ async fn serve_one(
         Ok(server) => server,
         Err(failure) => return refuse(&inbound, tunnel, source, &failure),
     };
-    tunnel.answer(&answer::fields(&[(":status", "200")]), false);
+    tunnel.answer(&answer::fields(&[(":status", "200"), OFFER]), false);
     let client = Stream::new(Io::Tunnel(Box::new(tunnel)));
     let ends = Ends { source, destination, protocol: Protocol::Opaque, tls: Some(facts) };
     Box::pin(forward::between(&inbound, client, server, ends)).await;

@@ -205,7 +205,7 @@ impl Passing {
         if std::mem::take(&mut self.down.wrote) {
             self.alive.sent();
         }
-        if let Some(socket) = self.client.socket()
+        if let Some(socket) = self.client.io.socket()
             && let Poll::Ready(error) = self.alive.poll(cx, socket)
         {
             tracing::debug!(%error, "a mesh proxy is gone");

@@ -23,6 +23,7 @@ use super::streams;
 use crate::failure::Failure;
 use crate::http::line::Line;
 use crate::http::trunk::Trunk;
+use crate::http::trunk::bypass::ALPN_BYPASS;
 use crate::tcp::stream::{Io, ReadAhead, Stream};
 use crate::telemetry::{Reason, TlsFacts};
 
@@ -95,10 +96,12 @@ enum Carry {
     Http1Alone,
     Http2,
     Hbone,
+    /// One tunnel that moves a lot.
+    Bypass,
 }
 
 impl Carry {
-    const ALL: usize = 4;
+    const ALL: usize = 5;
 
     const fn alpn(self) -> &'static [&'static [u8]] {
         match self {
@@ -106,6 +109,7 @@ impl Carry {
             Self::Http1Alone => &[ALPN_HTTP1],
             Self::Http2 => &[ALPN_HTTP2],
             Self::Hbone => &[ALPN_HBONE],
+            Self::Bypass => &[ALPN_BYPASS],
         }
     }
 }
@@ -180,10 +184,7 @@ impl Pool {
         self.http2.has_place(endpoint)?;
         let opened = self.open(outbound, endpoint, Carry::Http2).await;
         let (io, tls) = opened.inspect_err(|_| *opening = Some(Instant::now()))?;
-        let proof = match &io {
-            Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1).map(Arc::from),
-            _ => None,
-        };
+        let proof = proof(&io).map(Arc::from);
         let server = Server::new(endpoint.addr, tls, proof, streams::limits(&outbound.config));
         let stopped = outbound.pools.token().clone();
         let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
@@ -227,6 +228,14 @@ impl Pool {
         Err(Failure::unprocessed(Reason::Connect, detail))
     }
 
+    /// A connection for one tunnel that moves a lot, to the endpoint's proxy.
+    ///
+    /// # Errors
+    /// When none can be opened.
+    pub async fn bypass(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Io, Failure> {
+        self.open(outbound, endpoint, Carry::Bypass).await.map(|(io, _)| io)
+    }
+
     /// Asks for a tunnel to the endpoint's port, on a connection that has room for one more or on a new one.
     async fn tunnel(
         &self,
@@ -257,7 +266,7 @@ impl Pool {
         if alpn(&io) == Some(ALPN_HTTP1) {
             return Ok((Stream::new(io), tls));
         }
-        let trunk = Trunk::client(streams::limits(&outbound.config));
+        let trunk = Trunk::client(streams::limits(&outbound.config), proof(&io));
         let (stopped, never) = (outbound.pools.token().clone(), CancellationToken::new());
         let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
         outbound.pools.spawn("outbound tunnels", trunk.clone().run(line, stopped, never));
@@ -282,7 +291,7 @@ impl Pool {
         let Some(own) = outbound.credentials.identity() else {
             return Err(Failure::unprocessed(Reason::Tls, "this proxy has no certificate yet"));
         };
-        let port = if matches!(carry, Carry::Hbone) { ports::HBONE } else { addr.port() };
+        let port = if matches!(carry, Carry::Hbone | Carry::Bypass) { ports::HBONE } else { addr.port() };
         let socket = dial(outbound, SocketAddr::new(addr.ip(), port)).await?;
         let config = self.configs[carry as usize]
             .get_or_init(|| outbound.credentials.client_config(identity, carry.alpn()))
@@ -365,6 +374,14 @@ impl Shared<Tunnels> {
             Some((Stream::new(Io::Tunnel(Box::new(tunnel))), shared.tls.clone()))
         };
         connections.iter().find_map(open)
+    }
+}
+
+/// What only the two ends of mutual TLS know.
+fn proof(io: &Io) -> Option<String> {
+    match io {
+        Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1),
+        _ => None,
     }
 }
 

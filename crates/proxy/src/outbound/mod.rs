@@ -14,6 +14,7 @@ pub mod opaque;
 pub mod attempts;
 pub mod balance;
 pub mod connect;
+pub mod bypass;
 pub mod shared;
 pub mod idle;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use conduit_process::tasks::Tasks;
 use conduit_tls::Credentials;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -50,6 +52,8 @@ pub struct Outbound {
     pub pools: Tasks,
     /// Fires when the proxy drains: requests finish, connections do not stay.
     pub draining: CancellationToken,
+    /// Places for tunnels with a connection of their own, at most [`bypass::BYPASSES_MAX`].
+    pub bypasses: Arc<Semaphore>,
 }
 
 impl Outbound {

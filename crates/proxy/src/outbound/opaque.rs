@@ -10,6 +10,7 @@ use super::Outbound;
 use super::accept::{Conn, fail, server_name};
 use super::attempts::Attempts;
 use super::balance::{Picked, Service};
+use super::bypass;
 use crate::failure::Failure;
 use crate::record::{Recorder, Start, of_connection};
 use crate::tcp::pump::relay;
@@ -76,6 +77,7 @@ pub async fn serve(mut conn: Conn, protocol: Protocol, server: Option<Server>) {
         path: "",
     };
     let recorder = Recorder::start(&conn.outbound.tap, edge, began, start);
+    bypass::when_much(&conn.outbound, &server.picked.state, &mut server.stream);
     let (moved, result) = relay(&mut conn.client, &mut server.stream).await;
     recorder.end(of_connection(moved, result.is_err()));
     if let Err(error) = result {

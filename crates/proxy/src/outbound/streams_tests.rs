@@ -64,6 +64,7 @@ async fn world(setup: Setup, servers: Vec<SocketAddr>) -> World {
         tasks: tasks.clone(),
         pools: tasks.clone(),
         draining: tokio_util::sync::CancellationToken::new(),
+        bypasses: Arc::new(tokio::sync::Semaphore::new(1)),
         config,
     });
     let endpoint = |addr| {

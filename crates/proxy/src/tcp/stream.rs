@@ -213,12 +213,16 @@ impl Stream {
         cx: &mut Context<'_>,
         use_bytes: impl FnOnce(&mut Self, &[u8], &mut Context<'_>) -> T,
     ) -> Poll<io::Result<T>> {
-        if let Io::Tunnel(tunnel) = &mut self.io {
+        if let Io::Tunnel(tunnel) = &mut self.io
+            && !tunnel.is_over()
+        {
             // What came is there already, and need not be copied.
             let came = ready!(tunnel.poll_take(cx))?;
-            let used = use_bytes(self, &came, cx);
-            keep_spare(came);
-            return Poll::Ready(Ok(used));
+            if !tunnel.is_over() {
+                let used = use_bytes(self, &came, cx);
+                keep_spare(came);
+                return Poll::Ready(Ok(used));
+            }
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
@@ -298,25 +302,28 @@ impl Stream {
     }
 }
 
-impl Stream {
-    /// The socket; a tunnel has none of its own.
+impl Io {
+    /// The socket; a tunnel rarely has one of its own.
     #[must_use]
     pub fn socket(&self) -> Option<&TcpStream> {
-        match &self.io {
-            Io::Tcp(socket) => Some(socket),
-            Io::TlsClient(tls) => Some(&tls.get_ref().0.socket),
-            Io::TlsServer(tls) => Some(&tls.get_ref().0.socket),
-            Io::Tunnel(_) => None,
+        match self {
+            Self::Tcp(socket) => Some(socket),
+            Self::TlsClient(tls) => Some(&tls.get_ref().0.socket),
+            Self::TlsServer(tls) => Some(&tls.get_ref().0.socket),
+            Self::Tunnel(tunnel) => tunnel.socket(),
         }
     }
+}
+
+impl Stream {
 
     /// Drops the stream so that the peer sees a break, not an orderly end.
     pub fn abort(mut self) {
         if let Io::Tunnel(tunnel) = &mut self.io {
-            tunnel.reset();
+            return tunnel.reset();
         }
         // Of TLS the peer knows without close_notify that the bytes are not whole.
-        if let Some(socket) = self.socket() {
+        if let Some(socket) = self.io.socket() {
             super::dial::reset_on_drop(socket);
         }
     }

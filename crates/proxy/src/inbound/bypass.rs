@@ -1,0 +1,85 @@
+//! Accepts the connection of its own that a mesh proxy opens for a tunnel that moves a lot (`http::trunk::bypass` says how both ends go
+//! over to it). Only the proxy that opened the tunnel can ask, since it proves that it is the other end of the shared connection.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use conduit_logic::words::Identity;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::Inbound;
+use crate::http::trunk::Trunk;
+use crate::http::trunk::bypass::{ENDED, GOES_ON, Hello, UNKNOWN, Way};
+use crate::tcp::stream::Io;
+
+/// The shared connections whose tunnels may get one of their own, by their proofs; as many as there are.
+#[derive(Debug, Default)]
+pub struct Trunks {
+    // Held for an insertion, a removal or a lookup.
+    known: Mutex<HashMap<String, (Weak<Trunk>, Identity)>>,
+}
+
+impl Trunks {
+    /// Remembers a connection for as long as the result lives.
+    pub fn enter(self: &Arc<Self>, proof: String, trunk: &Arc<Trunk>, peer: &Identity) -> Entered {
+        let entry = (Arc::downgrade(trunk), peer.clone());
+        self.lock().insert(proof.clone(), entry);
+        Entered { trunks: self.clone(), proof }
+    }
+
+    fn find(&self, proof: &str, peer: &Identity) -> Option<Arc<Trunk>> {
+        let known = self.lock();
+        let (trunk, known) = known.get(proof)?;
+        if known == peer { trunk.upgrade() } else { None }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Weak<Trunk>, Identity)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection is known while this lives.
+#[derive(Debug)]
+pub struct Entered {
+    trunks: Arc<Trunks>,
+    proof: String,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.trunks.lock().remove(&self.proof);
+    }
+}
+
+/// Serves a connection for one tunnel, from `peer`: gives it over, and ends.
+pub async fn accept(inbound: &Inbound, mut io: Io, source: SocketAddr, peer: &Identity) {
+    let limit = inbound.config.tls_timeout;
+    let mut said = [0; Hello::BYTES];
+    let Ok(Ok(_)) = tokio::time::timeout(limit, io.read_exact(&mut said)).await else {
+        return tracing::debug!(%source, "a connection for a tunnel does not say for which");
+    };
+    let found = Hello::parse(&said).and_then(|hello| {
+        let trunk = inbound.bypasses.find(&hello.proof, peer)?;
+        let ended = trunk.begin_bypass(hello.stream)?;
+        Some((hello, trunk, ended))
+    });
+    let answer = match &found {
+        None => UNKNOWN,
+        Some((.., true)) => ENDED,
+        Some((.., false)) => GOES_ON,
+    };
+    let answered = tokio::time::timeout(limit, async {
+        io.write_u8(answer).await?;
+        io.flush().await
+    });
+    let answered = matches!(answered.await, Ok(Ok(())));
+    match found {
+        Some((hello, trunk, _)) if answered => {
+            let unacknowledged = inbound.config.unacknowledged_timeout;
+            trunk.bypass(hello.stream, Way { io, ended: hello.ended, unacknowledged, place: None });
+        }
+        Some((hello, trunk, _)) => trunk.no_bypass(hello.stream, true),
+        None => tracing::debug!(%source, "a connection for a tunnel that is not there"),
+    }
+}
