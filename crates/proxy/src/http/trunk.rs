@@ -351,7 +351,9 @@ impl Trunk {
         if open.arrived.is_empty() {
             let told = open.finished && !open.is_moving();
             return match open.broken {
-                _ if told && matches!(open.bypass, Bypass::Doubtful) => Poll::Ready(Err(broken(Code::CANCEL))),
+                _ if told && matches!(open.bypass, Bypass::Doubtful) => {
+                    Poll::Ready(Err(broken(Code::CANCEL)))
+                }
                 _ if told => Poll::Ready(Ok(Vec::new())),
                 Some(code) => Poll::Ready(Err(broken(code))),
                 None => {

@@ -11,10 +11,10 @@ pub mod exchange;
 pub mod streams;
 pub mod call;
 pub mod opaque;
+pub mod bypass;
 pub mod attempts;
 pub mod balance;
 pub mod connect;
-pub mod bypass;
 pub mod shared;
 pub mod idle;
 

@@ -316,7 +316,6 @@ impl Io {
 }
 
 impl Stream {
-
     /// Drops the stream so that the peer sees a break, not an orderly end.
     pub fn abort(mut self) {
         if let Io::Tunnel(tunnel) = &mut self.io {

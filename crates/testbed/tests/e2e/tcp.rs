@@ -178,6 +178,46 @@ for _ in range(20):
 }
 
 #[test]
+fn a_stream_that_moves_a_lot_goes_on_in_a_connection_of_its_own_and_every_byte_arrives() {
+    let world = World::start();
+    let hashes = "import hashlib
+digest = hashlib.sha256()
+while data := client.recv(1 << 16):
+    digest.update(data)
+client.sendall(digest.digest() + bytes(range(256)) * 100_000)
+client.close()";
+    // Sends until the proxy has a second connection to the server's (port 15008 is 3AA0), and as much again.
+    let sends = "import hashlib, os, socket
+def connections():
+    lines = [line.split() for table in ('tcp', 'tcp6') for line in open('/proc/net/' + table)]
+    return sum(line[2].endswith(':3AA0') and line[3] == '01' for line in lines)
+server = socket.create_connection(('sink', 9000))
+digest, sent, end = hashlib.sha256(), 0, None
+while end is None or sent < end:
+    data = os.urandom(1 << 20)
+    server.sendall(data)
+    digest.update(data)
+    sent += len(data)
+    if end is None and connections() > 1:
+        end = 2 * sent
+    assert sent < 4 << 30, connections()
+server.shutdown(socket.SHUT_WR)
+came = b''.join(iter(lambda: server.recv(1 << 16), b''))
+assert came[:32] == digest.digest(), 'sent'
+assert came[32:] == bytes(range(256)) * 100_000, len(came)
+again = socket.create_connection(('sink', 9000))
+again.sendall(b'x')
+again.shutdown(socket.SHUT_WR)
+came = b''.join(iter(lambda: again.recv(1 << 16), b''))
+assert len(came) == 32 + 25_600_000, len(came)
+print('whole', end='')";
+    world.run(python_server("sink", 9000, "tcp", hashes));
+    world.run(idle("client"));
+    let said = world.exec("client", &["python3", "-c", sends]);
+    assert_eq!(said.text(), "whole", "{said:?}");
+}
+
+#[test]
 fn a_mail_server_greets_without_a_stall_and_takes_a_message() {
     let world = World::start();
     world.run(Spec::new("mail", ["/usr/bin/aiosmtpd", "-n", "-u", "-l", "0.0.0.0:8025"]).port(8025, ""));
