@@ -64,12 +64,18 @@ pub fn facts(session: &CommonState) -> Facts {
     Facts { version: "TLSv1.3", key_exchange }
 }
 
-/// A secret of this connection's two ends, in hexadecimal digits: who says it is one of them. `None` before the handshake's end.
+/// The purpose of a [`proof`]: that an answer is a proxy's own.
+pub const ANSWERS: &[u8] = b"EXPORTER-conduit-proxy-answer";
+/// The purpose of a [`proof`]: that a connection is for a tunnel of this one.
+pub const TUNNELS: &[u8] = b"EXPORTER-conduit-tunnels";
+
+/// A secret of this connection's two ends, in hexadecimal digits: who says it is one of them. Each purpose has another. `None` before the
+/// handshake's end.
 ///
 /// Source: RFC 8446 section 7.5 (exporters).
 #[must_use]
-pub fn proof<Side>(session: &ConnectionCommon<Side>) -> Option<String> {
-    let secret = session.export_keying_material([0; 16], b"EXPORTER-conduit-proxy-answer", None).ok()?;
+pub fn proof<Side>(session: &ConnectionCommon<Side>, purpose: &[u8]) -> Option<String> {
+    let secret = session.export_keying_material([0; 16], purpose, None).ok()?;
     Some(secret.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

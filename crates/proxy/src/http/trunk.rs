@@ -82,11 +82,6 @@ struct Open {
 }
 
 impl Open {
-    /// Whether what an end of a way means is not known yet.
-    const fn is_moving(&self) -> bool {
-        matches!(self.bypass, Bypass::Coming | Bypass::Here(_))
-    }
-
     fn wake(&mut self) {
         for waker in [self.reader.take(), self.writer.take(), self.flushed.take()].into_iter().flatten() {
             waker.wake();
@@ -349,14 +344,16 @@ impl Trunk {
         let state = &mut *self.lock();
         let Some(open) = state.tunnels.get_mut(stream) else { return Poll::Ready(Err(broken(Code::CANCEL))) };
         if open.arrived.is_empty() {
-            let told = open.finished && !open.is_moving();
-            return match open.broken {
-                _ if told && matches!(open.bypass, Bypass::Doubtful) => {
-                    Poll::Ready(Err(broken(Code::CANCEL)))
+            return match (&open.bypass, open.broken) {
+                (Bypass::Doubtful, _) if open.finished => Poll::Ready(Err(broken(Code::CANCEL))),
+                (Bypass::Here(_), _) if open.finished => {
+                    // It came just now; whoever asks again takes it.
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
                 }
-                _ if told => Poll::Ready(Ok(Vec::new())),
-                Some(code) => Poll::Ready(Err(broken(code))),
-                None => {
+                (Bypass::No | Bypass::Taken, _) if open.finished => Poll::Ready(Ok(Vec::new())),
+                (_, Some(code)) if !open.finished => Poll::Ready(Err(broken(code))),
+                _ => {
                     open.reader = Some(cx.waker().clone());
                     Poll::Pending
                 }
@@ -419,7 +416,10 @@ impl Trunk {
         if let Some(code) = open.broken {
             return Poll::Ready(Err(broken(code)));
         }
-        let moving = open.is_moving();
+        let moving = matches!(open.bypass, Bypass::Coming | Bypass::Here(_));
+        if matches!(open.bypass, Bypass::Here(_)) {
+            cx.waker().wake_by_ref();
+        }
         if !open.ended && !moving {
             open.ended = true;
             state.http.send_data(stream, &[], true);

@@ -16,6 +16,9 @@ use crate::tcp::stream::{Io, Stream};
 pub(super) const LIMITS: Limits =
     Limits { streams_max: 8, header_bytes_max: 8192, stream_window: 20_000, connection_window: 100_000 };
 
+/// What the two ends know.
+pub(super) const PROOF: &str = "0123456789abcdef0123456789abcdef";
+
 /// The two ends, and the tunnels that come out at the other.
 pub(super) struct World {
     pub(super) near: Arc<Trunk>,
@@ -36,7 +39,8 @@ pub(super) async fn world(limits: Limits) -> World {
     let (client, server) = sockets().await;
     let (asked, far) = mpsc::channel(16);
     let accept = Box::new(move |tunnel, head| asked.try_send((tunnel, head)).unwrap());
-    let (near, other, tasks) = (Trunk::client(limits, None), Trunk::server(limits, accept), Tasks::new());
+    let (near, other, tasks) =
+        (Trunk::client(limits, Some(PROOF.to_owned())), Trunk::server(limits, accept), Tasks::new());
     for (trunk, socket) in [(near.clone(), client), (other.clone(), server)] {
         let stopped = tasks.token().clone();
         let line = Line::new(Stream::new(Io::Tcp(socket)));

@@ -43,8 +43,8 @@ const MUCH_BYTES: usize = 4 * 1024 * 1024;
 /// See [`MUCH_BYTES`].
 const MUCH_TIME: Duration = Duration::from_secs(1);
 
-/// What is done, once, when a tunnel moves a lot: it is given the trunk and the stream.
-pub type Much = Box<dyn FnOnce(Arc<Trunk>, u32) + Send + Sync>;
+/// What is done when a tunnel moves a lot: it is given the trunk and the stream. False when it can not be done now.
+pub type Much = Box<dyn Fn(Arc<Trunk>, u32) -> bool + Send + Sync>;
 
 /// Looks how much the tunnel moves.
 struct Watch {
@@ -64,19 +64,13 @@ impl fmt::Debug for Watch {
 struct Own {
     way: Way,
     reading: bool,
-    /// Our way ended before, in the stream.
-    silent: bool,
     alive: Alive,
 }
 
 impl Own {
-    fn new((way, silent): (Way, bool)) -> Self {
+    fn new(way: Way) -> Self {
         let alive = Alive::new(way.unacknowledged);
-        Self { way, reading: false, silent, alive }
-    }
-
-    fn socket(&self) -> Option<&TcpStream> {
-        self.way.io.socket()
+        Self { way, reading: false, alive }
     }
 
     /// An error when the peer has vanished.
@@ -89,12 +83,19 @@ impl Own {
         Ok(())
     }
 
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.way.io).poll_read(cx, buf);
+        if read.is_pending() {
+            self.look(cx)?;
+        }
+        read
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.way.io).poll_write(cx, buf);
+        self.alive.sent();
         if written.is_pending() {
             self.look(cx)?;
-        } else {
-            self.alive.sent();
         }
         written
     }
@@ -103,6 +104,13 @@ impl Own {
         let flushed = Pin::new(&mut self.way.io).poll_flush(cx);
         self.look(cx)?;
         flushed
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let told = Pin::new(&mut self.way.io).poll_shutdown(cx);
+        self.alive.sent();
+        self.look(cx)?;
+        told
     }
 }
 
@@ -145,10 +153,10 @@ impl Tunnel {
         if watch.moved < MUCH_BYTES {
             return;
         }
-        if watch.since.elapsed() > MUCH_TIME {
+        if watch.since.elapsed() <= MUCH_TIME && (watch.much)(self.trunk.clone(), self.stream) {
+            self.watch = None;
+        } else {
             (watch.moved, watch.since) = (0, Instant::now());
-        } else if let Some(watch) = self.watch.take() {
-            (watch.much)(self.trunk.clone(), self.stream);
         }
     }
 
@@ -157,7 +165,7 @@ impl Tunnel {
         let bypasses = self.trunk.bypasses();
         if self.own.is_none() && self.asked != bypasses {
             self.asked = bypasses;
-            self.own = self.trunk.take_bypass(self.stream).map(|taken| Box::new(Own::new(taken)));
+            self.own = self.trunk.take_bypass(self.stream).map(|way| Box::new(Own::new(way)));
         }
     }
 
@@ -170,7 +178,7 @@ impl Tunnel {
     /// The socket of its own connection, if it has one.
     #[must_use]
     pub fn socket(&self) -> Option<&TcpStream> {
-        self.own.as_ref()?.socket()
+        self.own.as_ref()?.way.io.socket()
     }
 
     /// Answers whoever asked for it; with `end` there is nothing else to say.
@@ -196,7 +204,7 @@ impl Tunnel {
         if let Some(own) = &mut self.own
             && came.is_empty()
         {
-            own.reading = !own.way.ended;
+            own.reading = true;
         }
         self.taken += came.len();
         self.moved(came.len());
@@ -214,8 +222,7 @@ impl Tunnel {
     pub fn reset(&mut self) {
         self.closed = true;
         self.trunk.close(self.stream, Code::CANCEL);
-        // A connection of its own ends without close_notify then, behind what was sent: more than the stream's reset says the peer
-        // would not learn from a reset of TCP, and might lose what came before.
+        // A connection of its own ends without close_notify, which says as much.
     }
 }
 
@@ -239,7 +246,7 @@ impl AsyncRead for Tunnel {
             self.release();
         }
         if let Some(own) = self.own.as_mut().filter(|own| own.reading) {
-            return Pin::new(&mut own.way.io).poll_read(cx, buf);
+            return own.poll_read(cx, buf);
         }
         let bytes = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(bytes));
@@ -275,7 +282,7 @@ impl AsyncWrite for Tunnel {
             Some(own) => {
                 // What was sent before this connection was there is still on its way, perhaps.
                 ready!(this.trunk.poll_gone(this.stream, cx))?;
-                if own.silent { Poll::Ready(Ok(())) } else { Pin::new(&mut own.way.io).poll_shutdown(cx) }
+                own.poll_shutdown(cx)
             }
         }
     }

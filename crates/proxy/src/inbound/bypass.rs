@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use conduit_logic::words::Identity;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 
 use super::Inbound;
 use crate::http::trunk::Trunk;
-use crate::http::trunk::bypass::{ENDED, GOES_ON, Hello, UNKNOWN, Way};
+use crate::http::trunk::bypass::{self, Way};
 use crate::tcp::stream::Io;
 
 /// The shared connections whose tunnels may get one of their own, by their proofs; as many as there are.
@@ -52,34 +52,15 @@ impl Drop for Entered {
     }
 }
 
-/// Serves a connection for one tunnel, from `peer`: gives it over, and ends.
-pub async fn accept(inbound: &Inbound, mut io: Io, source: SocketAddr, peer: &Identity) {
-    let limit = inbound.config.tls_timeout;
-    let mut said = [0; Hello::BYTES];
-    let Ok(Ok(_)) = tokio::time::timeout(limit, io.read_exact(&mut said)).await else {
-        return tracing::debug!(%source, "a connection for a tunnel does not say for which");
-    };
-    let found = Hello::parse(&said).and_then(|hello| {
-        let trunk = inbound.bypasses.find(&hello.proof, peer)?;
-        let ended = trunk.begin_bypass(hello.stream)?;
-        Some((hello, trunk, ended))
-    });
-    let answer = match &found {
-        None => UNKNOWN,
-        Some((.., true)) => ENDED,
-        Some((.., false)) => GOES_ON,
-    };
-    let answered = tokio::time::timeout(limit, async {
-        io.write_u8(answer).await?;
-        io.flush().await
-    });
-    let answered = matches!(answered.await, Ok(Ok(())));
-    match found {
-        Some((hello, trunk, _)) if answered => {
-            let unacknowledged = inbound.config.unacknowledged_timeout;
-            trunk.bypass(hello.stream, Way { io, ended: hello.ended, unacknowledged, place: None });
-        }
-        Some((hello, trunk, _)) => trunk.no_bypass(hello.stream, true),
-        None => tracing::debug!(%source, "a connection for a tunnel that is not there"),
+/// Serves a connection for one tunnel, from `peer`: gives it over, and ends with it.
+pub async fn accept(inbound: &Inbound, io: Io, source: SocketAddr, peer: &Identity) {
+    let (guard, ended) = oneshot::channel::<()>();
+    let way = Way { io, unacknowledged: inbound.config.unacknowledged_timeout, guard: Box::new(guard) };
+    let find = |proof: &str| inbound.bypasses.find(proof, peer);
+    if bypass::answer(way, find, inbound.config.tls_timeout).await {
+        // Until then it counts as a connection from outside. Nothing is ever sent.
+        _ = ended.await;
+    } else {
+        tracing::debug!(%source, "a connection for a tunnel that is not there");
     }
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use conduit_tls::peer_identity;
+use conduit_tls::{ANSWERS, TUNNELS, peer_identity, proof};
 use tokio::net::TcpStream;
 
 use super::accept::Conn;
@@ -24,13 +24,13 @@ pub async fn requests(conn: Conn) {
     let shaken = Box::pin(handshake(&inbound, ReadAhead::new(first, socket), source)).await;
     let Some((tls, facts)) = shaken else { return };
     let session = tls.get_ref().1;
-    let (agreed, proof) = (session.alpn_protocol().map(<[u8]>::to_vec), conduit_tls::proof(session));
+    let (agreed, secret) = (session.alpn_protocol().map(<[u8]>::to_vec), proof(session, ANSWERS));
     let client = Stream::new(Io::TlsServer(Box::new(tls)));
     let conn = Conn { inbound, client, source, destination, tls: Some(facts) };
     match agreed.as_deref() {
         Some(ALPN_HTTP1) => exchange::serve(conn).await,
         Some(ALPN_HTTP1_STREAMS) => Box::pin(hbone::serve_http1(conn)).await,
-        Some(ALPN_HTTP2) => Box::pin(watched::serve(conn, proof)).await,
+        Some(ALPN_HTTP2) => Box::pin(watched::serve(conn, secret)).await,
         _ => {}
     }
 }
@@ -42,10 +42,10 @@ pub async fn tunnels(inbound: Arc<Inbound>, socket: TcpStream, source: SocketAdd
         return;
     };
     let session = tls.get_ref().1;
-    let (agreed, proof) = (session.alpn_protocol().map(<[u8]>::to_vec), conduit_tls::proof(session));
+    let (agreed, secret) = (session.alpn_protocol().map(<[u8]>::to_vec), proof(session, TUNNELS));
     let io = Io::TlsServer(Box::new(tls));
     match agreed.as_deref() {
-        Some(ALPN_HBONE) => hbone::serve(inbound, Stream::new(io), source, facts, proof).await,
+        Some(ALPN_HBONE) => hbone::serve(inbound, Stream::new(io), source, facts, secret).await,
         Some(ALPN_BYPASS) => Box::pin(bypass::accept(&inbound, io, source, &facts.peer)).await,
         _ => {}
     }

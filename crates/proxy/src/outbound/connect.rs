@@ -11,6 +11,7 @@ use conduit_logic::http2::fields::Fields;
 use conduit_logic::http2::hpack::Form;
 use conduit_logic::ports;
 use conduit_logic::words::Endpoint;
+use conduit_tls::{ANSWERS, TUNNELS};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -184,7 +185,7 @@ impl Pool {
         self.http2.has_place(endpoint)?;
         let opened = self.open(outbound, endpoint, Carry::Http2).await;
         let (io, tls) = opened.inspect_err(|_| *opening = Some(Instant::now()))?;
-        let proof = proof(&io).map(Arc::from);
+        let proof = proof(&io, ANSWERS).map(Arc::from);
         let server = Server::new(endpoint.addr, tls, proof, streams::limits(&outbound.config));
         let stopped = outbound.pools.token().clone();
         let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
@@ -233,7 +234,10 @@ impl Pool {
     /// # Errors
     /// When none can be opened.
     pub async fn bypass(&self, outbound: &Outbound, endpoint: &Endpoint) -> Result<Io, Failure> {
-        self.open(outbound, endpoint, Carry::Bypass).await.map(|(io, _)| io)
+        match self.open(outbound, endpoint, Carry::Bypass).await? {
+            (io @ Io::TlsClient(_), _) => Ok(io),
+            _ => Err(Failure::unprocessed(Reason::Tls, "tunnels go on in mutual TLS, or where they are")),
+        }
     }
 
     /// Asks for a tunnel to the endpoint's port, on a connection that has room for one more or on a new one.
@@ -266,7 +270,8 @@ impl Pool {
         if alpn(&io) == Some(ALPN_HTTP1) {
             return Ok((Stream::new(io), tls));
         }
-        let trunk = Trunk::client(streams::limits(&outbound.config), proof(&io));
+        let proof = if matches!(carry, Carry::Hbone) { proof(&io, TUNNELS) } else { None };
+        let trunk = Trunk::client(streams::limits(&outbound.config), proof);
         let (stopped, never) = (outbound.pools.token().clone(), CancellationToken::new());
         let line = Line::watched(Stream::new(io), outbound.config.unacknowledged_timeout);
         outbound.pools.spawn("outbound tunnels", trunk.clone().run(line, stopped, never));
@@ -378,9 +383,9 @@ impl Shared<Tunnels> {
 }
 
 /// What only the two ends of mutual TLS know.
-fn proof(io: &Io) -> Option<String> {
+fn proof(io: &Io, purpose: &[u8]) -> Option<String> {
     match io {
-        Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1),
+        Io::TlsClient(tls) => conduit_tls::proof(tls.get_ref().1, purpose),
         _ => None,
     }
 }

@@ -4,13 +4,15 @@
 //!
 //! Source: `docs/decisions/0019-a-tunnel-that-moves-a-lot-gets-a-connection-of-its-own.md`.
 
+use std::any::Any;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use conduit_logic::http2::wire::Code;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Trunk, broken, wake};
 use crate::tcp::stream::Io;
@@ -20,58 +22,95 @@ pub const ALPN_BYPASS: &[u8] = b"conduit-bypass";
 /// In the answer to a CONNECT: the tunnel may get a connection of its own.
 pub const OFFER: (&str, &str) = ("conduit-bypass", "1");
 
-/// What the client says first on a tunnel's own connection. Nothing follows before the answer.
+/// What the client says first on a tunnel's own connection, when the server is [`READY`]. Nothing follows before the answer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Hello {
+struct Hello {
     /// What only the two ends of the tunnel's shared connection know (`conduit_tls::proof`).
-    pub proof: String,
+    proof: String,
     /// The tunnel's stream in it.
-    pub stream: u32,
-    /// The client's way has ended in the stream already, and does not go on.
-    pub ended: bool,
+    stream: u32,
 }
 
 /// Bytes of a proof.
 const PROOF_BYTES: usize = 32;
 
 impl Hello {
-    /// Its length: the proof, the stream in network order, and whether the way has ended.
-    pub const BYTES: usize = PROOF_BYTES + 5;
+    /// Its length: the proof, and the stream in network order.
+    const BYTES: usize = PROOF_BYTES + 4;
 
-    /// As it is sent.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        [self.proof.as_bytes(), &self.stream.to_be_bytes(), &[u8::from(self.ended)]].concat()
+    fn encode(&self) -> Vec<u8> {
+        [self.proof.as_bytes(), &self.stream.to_be_bytes()].concat()
     }
 
-    /// What came; `None` when nobody says such a thing.
-    #[must_use]
-    pub fn parse(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        let (proof, rest) = bytes.split_at(PROOF_BYTES);
-        let [a, b, c, d, ended @ (0 | 1)] = *rest else { return None };
+    fn parse(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let (proof, &[a, b, c, d]) = bytes.split_at(PROOF_BYTES) else { return None };
         let proof = String::from_utf8(proof.to_vec()).ok()?;
-        Some(Self { proof, stream: u32::from_be_bytes([a, b, c, d]), ended: ended == 1 })
+        Some(Self { proof, stream: u32::from_be_bytes([a, b, c, d]) })
     }
 }
 
-/// The server's one byte: there is no such tunnel (any more).
-pub const UNKNOWN: u8 = 0;
-/// The server's one byte: its way goes on here.
-pub const GOES_ON: u8 = 1;
-/// The server's one byte: its way has ended in the stream already.
-pub const ENDED: u8 = 2;
+/// The server's first byte: it has accepted the client's certificate. Before that the client risks nothing of the tunnel's.
+const READY: u8 = 1;
+/// The server's second byte: both ways go on here.
+const GOES_ON: u8 = 2;
+/// The server's second byte: there is no such tunnel, or one of its ways has ended.
+const UNKNOWN: u8 = 0;
 
 /// A connection of its own that a tunnel goes on over.
 #[derive(Debug)]
 pub struct Way {
-    /// The TLS connection, on which both ends have agreed.
+    /// The TLS connection.
     pub io: Io,
-    /// The peer's way has ended in the stream, and does not go on.
-    pub ended: bool,
     /// A peer that acknowledges nothing for so long has vanished.
     pub unacknowledged: Duration,
-    /// Its place among those that there may be, if they are counted here.
-    pub place: Option<OwnedSemaphorePermit>,
+    /// Lasts as long as the connection does: its place among those that there may be.
+    pub guard: Box<dyn Any + Send + Sync>,
+}
+
+/// The client's part: agrees with the tunnel's server that it goes on over `way`, on which nothing was said yet. False when the tunnel
+/// stays where it is; each of the server's two bytes is waited for no longer than `limit`.
+pub async fn ask(trunk: &Trunk, stream: u32, mut way: Way, limit: Duration) -> bool {
+    let Some(proof) = trunk.proof.clone() else { return false };
+    let ready = tokio::time::timeout(limit, way.io.read_u8()).await;
+    if !matches!(ready, Ok(Ok(READY))) || !trunk.begin_bypass(stream) {
+        return false;
+    }
+    let answer = tokio::time::timeout(limit, async {
+        way.io.write_all(&Hello { proof, stream }.encode()).await?;
+        way.io.flush().await?;
+        way.io.read_u8().await
+    });
+    let outcome = match answer.await {
+        Ok(Ok(GOES_ON)) => Bypass::Here(Box::new(way)),
+        Ok(Ok(UNKNOWN)) => Bypass::No,
+        _ => Bypass::Doubtful,
+    };
+    let goes_on = matches!(outcome, Bypass::Here(_));
+    trunk.settle(stream, outcome);
+    goes_on
+}
+
+/// The server's part: `find` knows the shared connections by their proofs. False when no tunnel goes on over `way`.
+pub async fn answer(mut way: Way, find: impl FnOnce(&str) -> Option<Arc<Trunk>>, limit: Duration) -> bool {
+    let mut said = [0; Hello::BYTES];
+    let asked = tokio::time::timeout(limit, async {
+        way.io.write_u8(READY).await?;
+        way.io.flush().await?;
+        way.io.read_exact(&mut said).await
+    });
+    if !matches!(asked.await, Ok(Ok(_))) {
+        return false;
+    }
+    let found = Hello::parse(&said).and_then(|hello| Some((find(&hello.proof)?, hello.stream)));
+    let found = found.filter(|(trunk, stream)| trunk.begin_bypass(*stream));
+    let told = tokio::time::timeout(limit, async {
+        way.io.write_u8(if found.is_some() { GOES_ON } else { UNKNOWN }).await?;
+        way.io.flush().await
+    });
+    let told = matches!(told.await, Ok(Ok(())));
+    let Some((trunk, stream)) = found else { return false };
+    trunk.settle(stream, if told { Bypass::Here(Box::new(way)) } else { Bypass::Doubtful });
+    told
 }
 
 /// How far a tunnel is on its way to a connection of its own.
@@ -90,38 +129,20 @@ pub(super) enum Bypass {
     Doubtful,
 }
 
-/// What those that open and accept such connections do.
 impl Trunk {
-    /// What proves to the peer that the client of this connection asks.
-    #[must_use]
-    pub fn proof(&self) -> Option<&str> {
-        self.proof.as_deref()
-    }
-
-    /// Begins to move a tunnel, and says whether our way in it has ended. `None` when there is no such tunnel, it is at its end, or it has moved before.
-    /// [`Trunk::bypass`] or [`Trunk::no_bypass`] must follow: no way ends before.
-    #[must_use]
-    pub fn begin_bypass(&self, stream: u32) -> Option<bool> {
+    /// Begins to move a tunnel: until [`Trunk::settle`] neither of its ways ends. False when one has ended, when there is no such tunnel,
+    /// or it was moved before.
+    fn begin_bypass(&self, stream: u32) -> bool {
         let mut state = self.lock();
-        let open = state.tunnels.get_mut(stream)?;
-        let over = open.ended && open.finished;
-        if over || open.broken.is_some() || !matches!(open.bypass, Bypass::No) {
-            return None;
+        let Some(open) = state.tunnels.get_mut(stream) else { return false };
+        if open.ended || open.finished || open.broken.is_some() || !matches!(open.bypass, Bypass::No) {
+            return false;
         }
         open.bypass = Bypass::Coming;
-        Some(open.ended)
+        true
     }
 
-    /// The tunnel goes on over `way`.
-    pub fn bypass(&self, stream: u32, way: Way) {
-        self.settle(stream, Bypass::Here(Box::new(way)));
-    }
-
-    /// The tunnel stays where it is. `doubtful` when the peer may think otherwise.
-    pub fn no_bypass(&self, stream: u32, doubtful: bool) {
-        self.settle(stream, if doubtful { Bypass::Doubtful } else { Bypass::No });
-    }
-
+    /// What became of it.
     fn settle(&self, stream: u32, bypass: Bypass) {
         if let Some(open) = self.lock().tunnels.get_mut(stream) {
             open.bypass = bypass;
@@ -135,8 +156,8 @@ impl Trunk {
         self.bypasses.load(Ordering::Acquire)
     }
 
-    /// Takes the connection that is there for a tunnel, and ends our way in the stream. Says whether it had ended before, and does not go on.
-    pub(in crate::http) fn take_bypass(&self, stream: u32) -> Option<(Way, bool)> {
+    /// Takes the connection that is there for a tunnel, and ends our way in the stream.
+    pub(in crate::http) fn take_bypass(&self, stream: u32) -> Option<Way> {
         let state = &mut *self.lock();
         let open = state.tunnels.get_mut(stream)?;
         let way = match std::mem::replace(&mut open.bypass, Bypass::Taken) {
@@ -146,12 +167,10 @@ impl Trunk {
                 return None;
             }
         };
-        let ended = std::mem::replace(&mut open.ended, true);
-        if !ended {
-            state.http.send_data(stream, &[], true);
-            wake(state.waker.as_ref());
-        }
-        Some((way, ended))
+        open.ended = true;
+        state.http.send_data(stream, &[], true);
+        wake(state.waker.as_ref());
+        Some(way)
     }
 
     /// Ready when nothing of the tunnel waits in its stream any more.

@@ -2,9 +2,9 @@
 //! no end is believed that may be none.
 
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use super::super::tests::{LIMITS, World, in_time, sockets, world};
+use super::super::tests::{LIMITS, PROOF, World, in_time, sockets, world};
 use super::*;
 use crate::http::tunnel::Tunnel;
 
@@ -12,22 +12,21 @@ use crate::http::tunnel::Tunnel;
 const FIRST: u32 = 1;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-fn way(io: Io, ended: bool) -> Way {
-    Way { io, ended, unacknowledged: UNACKNOWLEDGED, place: None }
+/// No test waits for it to pass.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn way(socket: TcpStream) -> Way {
+    Way { io: Io::Tcp(socket), unacknowledged: UNACKNOWLEDGED, guard: Box::new(()) }
 }
 
-/// What both proxies do, but for the handshake. False when an end knows of no such tunnel any more.
+/// Both proxies' parts, on a connection that the client has proven itself on already.
 async fn move_it(world: &World) -> bool {
     let (near, far) = sockets().await;
-    let Some(near_ended) = world.near.begin_bypass(FIRST) else { return false };
-    let Some(far_ended) = world.other.begin_bypass(FIRST) else {
-        world.near.no_bypass(FIRST, false);
-        return false;
-    };
-    world.other.bypass(FIRST, way(Io::Tcp(far), near_ended));
-    tokio::task::yield_now().await;
-    world.near.bypass(FIRST, way(Io::Tcp(near), far_ended));
-    true
+    let find = |proof: &str| (proof == PROOF).then(|| world.other.clone());
+    let (asked, answered) =
+        tokio::join!(ask(&world.near, FIRST, way(near), LIMIT), answer(way(far), find, LIMIT));
+    assert_eq!(asked, answered);
+    asked
 }
 
 async fn send(tunnel: Tunnel, count: usize, expected: usize, piece: usize) -> Tunnel {
@@ -82,8 +81,8 @@ proptest! {
     }
 
     #[test]
-    fn what_a_client_says_first_is_read_as_it_was_meant(proof in "[0-9a-f]{32}", stream: u32, ended: bool) {
-        let hello = Hello { proof, stream, ended };
+    fn what_a_client_says_first_is_read_as_it_was_meant(proof in "[0-9a-f]{32}", stream: u32) {
+        let hello = Hello { proof, stream };
         let bytes: [u8; Hello::BYTES] = hello.encode().try_into().unwrap();
         prop_assert_eq!(Hello::parse(&bytes), Some(hello));
     }
@@ -101,14 +100,14 @@ fn an_end_is_held_back_until_it_is_known_what_it_means() {
     in_time(async {
         let mut world = world(LIMITS).await;
         let (mut near, mut far) = world.tunnel().await;
-        assert_eq!(world.near.begin_bypass(FIRST), Some(false));
-        assert_eq!(world.near.begin_bypass(FIRST), None, "it is on its way already");
+        assert!(world.near.begin_bypass(FIRST));
+        assert!(!world.near.begin_bypass(FIRST), "it is on its way already");
         far.shutdown().await.unwrap();
         let soon = Duration::from_millis(50);
         tokio::time::timeout(soon, near.read_u8()).await.unwrap_err();
         tokio::time::timeout(soon, near.shutdown()).await.unwrap_err();
         near.write_all(b"still").await.unwrap();
-        world.near.no_bypass(FIRST, false);
+        world.near.settle(FIRST, Bypass::No);
         assert_eq!(near.read(&mut [0]).await.unwrap(), 0, "nobody has gone over: it was the end");
         near.shutdown().await.unwrap();
         let mut said = String::new();
@@ -123,11 +122,37 @@ fn an_end_that_may_be_none_is_not_believed() {
         let mut world = world(LIMITS).await;
         let (mut near, mut far) = world.tunnel().await;
         far.write_all(b"said").await.unwrap();
-        assert_eq!(world.near.begin_bypass(FIRST), Some(false));
-        world.near.no_bypass(FIRST, true);
+        let (client, mut server) = sockets().await;
+        let silent = async {
+            server.write_u8(READY).await.unwrap();
+            server.read_exact(&mut [0; Hello::BYTES]).await.unwrap();
+            drop(server);
+        };
+        let (goes_on, ()) = tokio::join!(ask(&world.near, FIRST, way(client), LIMIT), silent);
+        assert!(!goes_on, "the server may have gone over, and may not");
         far.shutdown().await.unwrap();
         near.read_exact(&mut [0; 4]).await.unwrap();
         assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_tunnel_stays_as_it_was_when_its_own_connection_fails_before_it_is_asked_for() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        let (client, server) = sockets().await;
+        drop(server);
+        assert!(!ask(&world.near, FIRST, way(client), LIMIT).await);
+        let (client, server) = sockets().await;
+        let strangers = answer(way(server), |_| None, LIMIT);
+        let (asked, answered) = tokio::join!(ask(&world.near, FIRST, way(client), LIMIT), strangers);
+        assert!(!asked && !answered, "another proxy knows no such tunnel");
+        far.shutdown().await.unwrap();
+        assert_eq!(near.read(&mut [0]).await.unwrap(), 0, "an end is an end");
+        near.write_all(b"x").await.unwrap();
+        assert_eq!(far.read_u8().await.unwrap(), b'x');
+        assert!(!move_it(&world).await, "with one way ended it is not worth it any more");
     });
 }
 
