@@ -51,7 +51,7 @@ pub const PORTS: [Port; 9] = [
     Port {
         port: HBONE,
         process: "conduit-proxy",
-        purpose: "HTTP/2 CONNECT tunnels (HBONE) for opaque TCP; redirected to 4143",
+        purpose: "HTTP/2 CONNECT tunnels (HBONE) for opaque TCP, and connections of their own for those that move a lot; redirected to 4143",
     },
     Port {
         port: CONTROLLER_GRPC,

@@ -23,7 +23,7 @@ pub(super) const PROOF: &str = "0123456789abcdef0123456789abcdef";
 pub(super) struct World {
     pub(super) near: Arc<Trunk>,
     pub(super) other: Arc<Trunk>,
-    far: mpsc::Receiver<(Tunnel, Fields)>,
+    pub(super) far: mpsc::Receiver<(Tunnel, Fields)>,
     pub(super) tasks: Tasks,
 }
 

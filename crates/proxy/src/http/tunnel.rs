@@ -222,7 +222,7 @@ impl Tunnel {
     pub fn reset(&mut self) {
         self.closed = true;
         self.trunk.close(self.stream, Code::CANCEL);
-        // A connection of its own ends without close_notify, which says as much.
+        // A connection of its own ends without close_notify, if that was not said before.
     }
 }
 

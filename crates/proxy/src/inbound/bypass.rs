@@ -64,3 +64,7 @@ pub async fn accept(inbound: &Inbound, io: Io, source: SocketAddr, peer: &Identi
         tracing::debug!(%source, "a connection for a tunnel that is not there");
     }
 }
+
+#[cfg(test)]
+#[path = "bypass_tests.rs"]
+mod tests;

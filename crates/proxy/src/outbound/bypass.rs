@@ -1,5 +1,5 @@
 //! Opens a connection of its own for a tunnel that moves a lot (`http::trunk::bypass` says how both ends go over to it). Whatever fails
-//! before both ends have agreed, the tunnel stays where it is.
+//! before the server is ready, the tunnel stays where it is, and for good.
 
 use std::sync::Arc;
 
@@ -31,8 +31,9 @@ pub fn when_much(outbound: &Arc<Outbound>, state: &Arc<EndpointState>, stream: &
             let goes_on = bypass::ask(&trunk, stream, way, outbound.dialer.timeout).await;
             tracing::debug!(endpoint = %endpoint.addr, goes_on, "a connection for a tunnel");
         };
+        // To its end: a tunnel that has begun to go over waits for what comes of it.
         let open = Box::pin(open);
-        pools.spawn_until_stopped("outbound bypass", open);
+        pools.spawn("outbound bypass", open);
         true
     }));
 }

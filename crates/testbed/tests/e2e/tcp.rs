@@ -201,6 +201,7 @@ while end is None or sent < end:
     if end is None and connections() > 1:
         end = 2 * sent
     assert sent < 4 << 30, connections()
+assert connections() > 1, 'it went back'
 server.shutdown(socket.SHUT_WR)
 came = b''.join(iter(lambda: server.recv(1 << 16), b''))
 assert came[:32] == digest.digest(), 'sent'

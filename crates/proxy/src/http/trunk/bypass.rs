@@ -6,13 +6,14 @@
 
 use std::any::Any;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use conduit_logic::http2::wire::Code;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
 use super::{Trunk, broken, wake};
 use crate::tcp::stream::Io;
@@ -53,8 +54,12 @@ impl Hello {
 const READY: u8 = 1;
 /// The server's second byte: both ways go on here.
 const GOES_ON: u8 = 2;
-/// The server's second byte: there is no such tunnel, or one of its ways has ended.
+/// The server's second byte: there is no such tunnel, one of its ways has ended, or it has moved already.
 const UNKNOWN: u8 = 0;
+
+/// So long the client waits for the second byte. Bytes move in the stream meanwhile, and only what ends it has to wait; whoever gives up
+/// too early breaks a tunnel that its server has taken over. A minute is longer than a proxy ever stands still.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection of its own that a tunnel goes on over.
 #[derive(Debug)]
@@ -68,14 +73,15 @@ pub struct Way {
 }
 
 /// The client's part: agrees with the tunnel's server that it goes on over `way`, on which nothing was said yet. False when the tunnel
-/// stays where it is; each of the server's two bytes is waited for no longer than `limit`.
+/// does not: it stays where it is, or breaks if the server has gone over and cannot be followed. For the server to be ready it waits no
+/// longer than `limit`.
 pub async fn ask(trunk: &Trunk, stream: u32, mut way: Way, limit: Duration) -> bool {
     let Some(proof) = trunk.proof.clone() else { return false };
     let ready = tokio::time::timeout(limit, way.io.read_u8()).await;
     if !matches!(ready, Ok(Ok(READY))) || !trunk.begin_bypass(stream) {
         return false;
     }
-    let answer = tokio::time::timeout(limit, async {
+    let answer = tokio::time::timeout(AGREE_TIMEOUT, async {
         way.io.write_all(&Hello { proof, stream }.encode()).await?;
         way.io.flush().await?;
         way.io.read_u8().await
@@ -98,7 +104,8 @@ pub async fn answer(mut way: Way, find: impl FnOnce(&str) -> Option<Arc<Trunk>>,
         way.io.flush().await?;
         way.io.read_exact(&mut said).await
     });
-    if !matches!(asked.await, Ok(Ok(_))) {
+    // A client that has given up meanwhile would not follow.
+    if !matches!(asked.await, Ok(Ok(_))) || is_readable(&mut way.io).await {
         return false;
     }
     let found = Hello::parse(&said).and_then(|hello| Some((find(&hello.proof)?, hello.stream)));
@@ -111,6 +118,13 @@ pub async fn answer(mut way: Way, find: impl FnOnce(&str) -> Option<Arc<Trunk>>,
     let Some((trunk, stream)) = found else { return false };
     trunk.settle(stream, if told { Bypass::Here(Box::new(way)) } else { Bypass::Doubtful });
     told
+}
+
+/// Whether something comes already, or the end has.
+async fn is_readable(io: &mut Io) -> bool {
+    let mut byte = [0];
+    let mut buf = ReadBuf::new(&mut byte);
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *io).poll_read(cx, &mut buf).is_ready())).await
 }
 
 /// How far a tunnel is on its way to a connection of its own.

@@ -2,11 +2,17 @@
 //! no end is believed that may be none.
 
 use proptest::prelude::*;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use std::sync::atomic::AtomicUsize;
 
 use super::super::tests::{LIMITS, PROOF, World, in_time, sockets, world};
 use super::*;
+use crate::http::answer;
 use crate::http::tunnel::Tunnel;
+use crate::tcp::stream::ReadAhead;
 
 /// The first tunnel's stream.
 const FIRST: u32 = 1;
@@ -173,5 +179,131 @@ fn a_tunnel_that_has_gone_over_breaks_with_its_own_connection_and_not_with_the_s
         assert_eq!(far.read_u8().await.unwrap(), b'y');
         near.shutdown().await.unwrap();
         assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn large_messages_both_ways_go_over_in_their_middle() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (near, far) = world.tunnel().await;
+        let moving = async {
+            tokio::task::yield_now().await;
+            assert!(move_it(&world).await);
+        };
+        let (near, far, ()) =
+            tokio::join!(send(near, 600_000, 500_000, 50_000), send(far, 500_000, 600_000, 50_000), moving);
+        assert!(near.socket().is_some() && far.socket().is_some());
+    });
+}
+
+#[test]
+fn a_server_does_not_go_over_to_a_client_that_has_given_up() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        let (mut client, server) = sockets().await;
+        let hello = Hello { proof: PROOF.to_owned(), stream: FIRST };
+        client.write_all(&hello.encode()).await.unwrap();
+        client.shutdown().await.unwrap();
+        server.readable().await.unwrap();
+        assert!(!answer(way(server), |_| Some(world.other.clone()), LIMIT).await);
+        near.shutdown().await.unwrap();
+        assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "an end is an end");
+    });
+}
+
+#[test]
+fn a_way_that_comes_while_the_end_is_read_is_taken_at_once() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        assert!(world.near.begin_bypass(FIRST));
+        far.shutdown().await.unwrap();
+        tokio::time::timeout(Duration::from_millis(50), near.read_u8()).await.unwrap_err();
+        let (client, mut server) = sockets().await;
+        world.near.settle(FIRST, Bypass::Here(Box::new(way(client))));
+        // As if the tunnel had looked for it just before it came.
+        let woken = std::future::poll_fn(|cx| {
+            assert!(world.near.poll_take(FIRST, cx).is_pending());
+            Poll::Ready(())
+        });
+        woken.await;
+        server.write_all(b"x").await.unwrap();
+        assert_eq!(near.read_u8().await.unwrap(), b'x');
+    });
+}
+
+/// Both ends of TLS.
+async fn tls() -> (Io, Io) {
+    let key = rcgen::generate_simple_self_signed(["peer".to_owned()]).unwrap();
+    let (certificate, private) = (key.cert.der().clone(), key.signing_key.serialize_der());
+    let mut anchors = rustls::RootCertStore::empty();
+    anchors.add(certificate.clone()).unwrap();
+    let client = rustls::ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
+    let server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(private.into()))
+        .unwrap();
+    let (near, far) = sockets().await;
+    let [near, far] = [near, far].map(|socket| ReadAhead::new(bytes::Bytes::new(), socket));
+    let connector = TlsConnector::from(Arc::new(client));
+    let (near, far) = tokio::join!(
+        connector.connect(ServerName::try_from("peer").unwrap(), near),
+        TlsAcceptor::from(Arc::new(server)).accept(far)
+    );
+    (Io::TlsClient(Box::new(near.unwrap())), Io::TlsServer(Box::new(far.unwrap())))
+}
+
+#[test]
+fn over_tls_an_end_is_passed_on_and_a_break_is_no_end() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let (mut near, mut far) = world.tunnel().await;
+        let (client, server) = tls().await;
+        let [client, server] =
+            [client, server].map(|io| Way { io, unacknowledged: UNACKNOWLEDGED, guard: Box::new(()) });
+        let other = world.other.clone();
+        let agreed =
+            tokio::join!(ask(&world.near, FIRST, client, LIMIT), answer(server, |_| Some(other), LIMIT));
+        assert_eq!(agreed, (true, true));
+        near.write_all(b"question").await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut said = String::new();
+        far.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "question");
+        far.write_all(b"half an ans").await.unwrap();
+        far.flush().await.unwrap();
+        near.read_exact(&mut [0; 11]).await.unwrap();
+        far.reset();
+        drop(far);
+        assert_eq!(near.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    });
+}
+
+#[test]
+fn who_moves_a_lot_asks_until_there_is_a_place_and_then_no_more() {
+    in_time(async {
+        let mut world = world(LIMITS).await;
+        let head = answer::fields(&[(":method", "CONNECT"), (":authority", "10.1.0.2:80")]);
+        let mut near = world.near.open(&head, true).unwrap();
+        let (mut far, _) = world.far.recv().await.unwrap();
+        far.answer(&answer::fields(&[(":status", "200"), OFFER]), false);
+        assert_eq!(near.status().await.unwrap(), 200);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counts = asked.clone();
+        near.when_much(Box::new(move |_, stream| {
+            assert_eq!(stream, FIRST);
+            counts.fetch_add(1, Ordering::Relaxed) == 1
+        }));
+        let mut sink = vec![0; 1 << 20];
+        for _ in 0..16 {
+            let written = async {
+                near.write_all(&[1; 1 << 20]).await.unwrap();
+            };
+            let (read, ()) = tokio::join!(far.read_exact(&mut sink), written);
+            read.unwrap();
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     });
 }
