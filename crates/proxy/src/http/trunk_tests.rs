@@ -62,6 +62,28 @@ impl World {
     }
 }
 
+/// Sends so many bytes in such pieces, and expects as many from an end that does the same. Both read while they write: else two closed
+/// windows would wait for each other.
+pub(super) async fn send(tunnel: Tunnel, count: usize, expected: usize, piece: usize) -> Tunnel {
+    let bytes = |count: usize| (0..count).map(|n| (n * 31 + count) as u8).collect::<Vec<_>>();
+    let (mut from, mut to) = tokio::io::split(tunnel);
+    let writing = async {
+        for part in bytes(count).chunks(piece) {
+            to.write_all(part).await.unwrap();
+            to.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        to.shutdown().await.unwrap();
+    };
+    let reading = async {
+        let mut came = Vec::new();
+        from.read_to_end(&mut came).await.unwrap();
+        assert!(came == bytes(expected));
+    };
+    tokio::join!(writing, reading);
+    from.unsplit(to)
+}
+
 pub(super) fn in_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("in time") })
@@ -80,23 +102,8 @@ proptest! {
             let limits = Limits { stream_window: window, connection_window: window.max(65_535), ..LIMITS };
             let mut world = world(limits).await;
             let (near, far) = world.tunnel().await;
-            let bytes = |count: usize| (0..count).map(|n| (n * 31 + count) as u8).collect::<Vec<_>>();
-            // Both ends read while they write: else two closed windows would wait for each other.
-            let send = async |tunnel: Tunnel, count: usize, expected: usize| {
-                let (mut from, mut to) = tokio::io::split(tunnel);
-                let writing = async {
-                    for part in bytes(count).chunks(piece) {
-                        to.write_all(part).await.unwrap();
-                    }
-                    to.shutdown().await.unwrap();
-                };
-                let reading = async {
-                    let mut came = Vec::new();
-                    from.read_to_end(&mut came).await.unwrap();
-                    assert!(came == bytes(expected));
-                };
-                tokio::join!(writing, reading);
-            };
+            // Whoever has said and heard all leaves while the other end is still at it.
+            let send = async |tunnel, count, expected| drop(send(tunnel, count, expected, piece).await);
             tokio::join!(send(near, up, down), send(far, down, up));
             // And credit was given back for all of it: the next one is as good.
             let (near, far) = world.tunnel().await;

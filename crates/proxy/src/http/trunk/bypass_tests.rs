@@ -1,17 +1,16 @@
 //! Tunnels that go over to connections of their own while bytes are on their way: every byte arrives in its order, each way ends once, and
 //! no end is believed that may be none.
 
+use std::sync::atomic::AtomicUsize;
+
 use proptest::prelude::*;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use std::sync::atomic::AtomicUsize;
-
-use super::super::tests::{LIMITS, PROOF, World, in_time, sockets, world};
+use super::super::tests::{LIMITS, PROOF, World, in_time, send, sockets, world};
 use super::*;
 use crate::http::answer;
-use crate::http::tunnel::Tunnel;
 use crate::tcp::stream::ReadAhead;
 
 /// The first tunnel's stream.
@@ -33,26 +32,6 @@ async fn move_it(world: &World) -> bool {
         tokio::join!(ask(&world.near, FIRST, way(near), LIMIT), answer(way(far), find, LIMIT));
     assert_eq!(asked, answered);
     asked
-}
-
-async fn send(tunnel: Tunnel, count: usize, expected: usize, piece: usize) -> Tunnel {
-    let bytes = |count: usize| (0..count).map(|n| (n * 31 + count) as u8).collect::<Vec<_>>();
-    let (mut from, mut to) = tokio::io::split(tunnel);
-    let writing = async {
-        for part in bytes(count).chunks(piece) {
-            to.write_all(part).await.unwrap();
-            to.flush().await.unwrap();
-            tokio::task::yield_now().await;
-        }
-        to.shutdown().await.unwrap();
-    };
-    let reading = async {
-        let mut came = Vec::new();
-        from.read_to_end(&mut came).await.unwrap();
-        assert!(came == bytes(expected));
-    };
-    tokio::join!(writing, reading);
-    from.unsplit(to)
 }
 
 proptest! {
@@ -213,6 +192,16 @@ fn a_server_does_not_go_over_to_a_client_that_has_given_up() {
     });
 }
 
+/// How often somebody was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_way_that_comes_while_the_end_is_read_is_taken_at_once() {
     in_time(async {
@@ -224,11 +213,10 @@ fn a_way_that_comes_while_the_end_is_read_is_taken_at_once() {
         let (client, mut server) = sockets().await;
         world.near.settle(FIRST, Bypass::Here(Box::new(way(client))));
         // As if the tunnel had looked for it just before it came.
-        let woken = std::future::poll_fn(|cx| {
-            assert!(world.near.poll_take(FIRST, cx).is_pending());
-            Poll::Ready(())
-        });
-        woken.await;
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert!(world.near.poll_take(FIRST, &mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         server.write_all(b"x").await.unwrap();
         assert_eq!(near.read_u8().await.unwrap(), b'x');
     });
